@@ -1,0 +1,49 @@
+# Two commands: `make run` shows Tollbook on its bundled example, `make test` proves it.
+# Both create .venv from requirements.lock the first time, and again only when the lock changed.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed-from-lock
+export DO_NOT_TRACK := 1
+export DAGSTER_DISABLE_TELEMETRY := 1
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## List the targets.
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
+
+$(STAMP): requirements.lock
+	$(PYTHON) -m venv --clear $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r tools/bootstrap.txt
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements.lock
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	@touch $(STAMP)
+
+.PHONY: setup
+setup: $(STAMP) ## Create the environment from the lock file.
+
+.PHONY: run
+run: $(STAMP) ## Run the whole pipeline once on the bundled example.
+	@$(BIN)/python examples/run.py
+
+.PHONY: test
+test: $(STAMP) ## Lint, type-check and run every test.
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/basedpyright
+	$(BIN)/lint-imports
+	$(BIN)/pytest
+
+.PHONY: lint-sql
+lint-sql: $(STAMP) ## Lint the SQL models.
+	$(BIN)/sqlfluff lint models dbt_project/macros tests/dbt
+
+.PHONY: lock
+lock: ## Resolve the dependencies anew.
+	$(BIN)/uv pip compile pyproject.toml --group dev --generate-hashes --no-emit-index-url --no-header --python-version 3.11 --upgrade -o requirements.lock
+
+.PHONY: clean
+clean: ## Remove the environment and everything a run leaves behind.
+	rm -rf $(VENV) data target logs

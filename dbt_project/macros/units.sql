@@ -1,0 +1,108 @@
+{#- The units of the contract (table T9), in its order.
+    name: column of usage_records. type: token, second, count or hour. side: input, output, none.
+    falls_back_to: the unit whose price holds where a catalog quotes none for this one, because
+    the provider bills it as ordinary input or output (LiteLLM 1.109.1 reads its map this way).
+    stands_for: a measure of the same thing in tokens; whichever has a price is billed, never both.
+    is_optional: an absent price means the provider does not charge for it. -#}
+{% macro usage_units() -%}
+    {{ return([
+        {"name": "input_text_uncached_tokens", "type": "token", "side": "input"},
+        {"name": "input_cached_read_tokens", "type": "token", "side": "input", "falls_back_to": "input_text_uncached_tokens"},
+        {"name": "input_cache_write_5m_tokens", "type": "token", "side": "input", "falls_back_to": "input_text_uncached_tokens"},
+        {"name": "input_cache_write_30m_tokens", "type": "token", "side": "input", "falls_back_to": "input_cache_write_5m_tokens"},
+        {"name": "input_cache_write_1h_tokens", "type": "token", "side": "input", "falls_back_to": "input_cache_write_5m_tokens"},
+        {"name": "input_cache_write_12h_tokens", "type": "token", "side": "input", "falls_back_to": "input_cache_write_5m_tokens"},
+        {"name": "input_cache_write_unknown_ttl_tokens", "type": "token", "side": "input", "falls_back_to": "input_cache_write_5m_tokens"},
+        {"name": "input_audio_tokens", "type": "token", "side": "input", "falls_back_to": "input_text_uncached_tokens"},
+        {"name": "input_audio_cached_tokens", "type": "token", "side": "input", "falls_back_to": "input_cached_read_tokens"},
+        {"name": "input_image_tokens", "type": "token", "side": "input", "falls_back_to": "input_text_uncached_tokens"},
+        {"name": "input_video_tokens", "type": "token", "side": "input", "falls_back_to": "input_text_uncached_tokens"},
+        {"name": "input_tool_tokens", "type": "token", "side": "input", "falls_back_to": "input_text_uncached_tokens"},
+        {"name": "output_text_tokens", "type": "token", "side": "output", "falls_back_to": "output_image_tokens"},
+        {"name": "output_reasoning_tokens", "type": "token", "side": "output", "falls_back_to": "output_text_tokens"},
+        {"name": "output_audio_tokens", "type": "token", "side": "output", "falls_back_to": "output_text_tokens"},
+        {"name": "output_image_tokens", "type": "token", "side": "output", "falls_back_to": "output_text_tokens"},
+        {"name": "embedding_tokens", "type": "token", "side": "input", "falls_back_to": "input_text_uncached_tokens"},
+        {"name": "moderation_tokens", "type": "token", "side": "input", "falls_back_to": "input_text_uncached_tokens"},
+        {"name": "input_audio_seconds", "type": "second", "side": "none", "stands_for": "input_audio_tokens"},
+        {"name": "output_audio_seconds", "type": "second", "side": "none", "stands_for": "output_audio_tokens"},
+        {"name": "input_video_seconds", "type": "second", "side": "none", "stands_for": "input_video_tokens"},
+        {"name": "output_video_seconds", "type": "second", "side": "none"},
+        {"name": "input_characters", "type": "count", "side": "none", "stands_for": "input_text_uncached_tokens"},
+        {"name": "output_characters", "type": "count", "side": "none", "stands_for": "output_audio_tokens"},
+        {"name": "input_images", "type": "count", "side": "none", "stands_for": "input_image_tokens"},
+        {"name": "output_images", "type": "count", "side": "none", "stands_for": "output_image_tokens"},
+        {"name": "input_pixels", "type": "count", "side": "none", "is_optional": true},
+        {"name": "output_pixels", "type": "count", "side": "none", "is_optional": true},
+        {"name": "ocr_pages", "type": "count", "side": "none"},
+        {"name": "rerank_searches", "type": "count", "side": "none"},
+        {"name": "web_search_calls", "type": "count", "side": "none"},
+        {"name": "file_search_calls", "type": "count", "side": "none"},
+        {"name": "maps_grounding_calls", "type": "count", "side": "none"},
+        {"name": "code_sessions", "type": "count", "side": "none"},
+        {"name": "tool_calls", "type": "count", "side": "none", "is_optional": true},
+        {"name": "requests", "type": "count", "side": "none", "is_optional": true},
+        {"name": "storage_gibibyte_hours", "type": "hour", "side": "none"},
+        {"name": "provisioned_unit_hours", "type": "hour", "side": "none"},
+    ]) }}
+{%- endmacro %}
+
+{% macro token_units(side) -%}
+    {%- set names = [] -%}
+    {%- for unit in usage_units() if unit.type == "token" and unit.side == side -%}
+        {%- do names.append(unit.name) -%}
+    {%- endfor -%}
+    {{ return(names) }}
+{%- endmacro %}
+
+{#- Whether a unit is the one its price is charged by, in a record with these prices. -#}
+{% macro is_billed(unit, usage="usage", prices="prices") -%}
+    {%- set price = prices ~ "." ~ unit.name ~ "_price" -%}
+    {%- if unit.stands_for is defined -%}
+        ({{ charges_instead_of_tokens(unit, usage, prices) }})
+    {%- else -%}
+        {%- set others = [] -%}
+        {%- for other in usage_units() if other.stands_for is defined and other.stands_for == unit.name -%}
+            {%- do others.append(charges_instead_of_tokens(other, usage, prices)) -%}
+        {%- endfor -%}
+        {%- if others -%}
+            (not ({{ others | join(" or ") }}))
+        {%- else -%}
+            true
+        {%- endif -%}
+    {%- endif -%}
+{%- endmacro %}
+
+{% macro charges_instead_of_tokens(unit, usage, prices) -%}
+    (coalesce({{ usage }}.{{ unit.name }}, 0) > 0
+    and {{ prices }}.{{ unit.name }}_price is not null
+    {%- if unit.name == "output_images" %}
+    and not (coalesce({{ usage }}.output_image_tokens, 0) > 0 and {{ prices }}.is_output_image_token_priced)
+    {%- endif -%}
+    )
+{%- endmacro %}
+
+{#- Quantity times unit price at scale 18, exactly, in types that every engine keeps. -#}
+{% macro priced_quantity(unit, quantity, price) -%}
+    {%- if unit.type in ("token", "count") -%}
+        cast(cast({{ quantity }} as decimal(12, 0)) * cast({{ price }} as decimal(25, 18)) as decimal(38, 18))
+    {%- else -%}
+        cast(cast({{ quantity }} as decimal(14, 6)) * cast({{ price }} as decimal(23, 18)) as decimal(38, 18))
+    {%- endif -%}
+{%- endmacro %}
+
+{#- SQL type of a unit's quantity. -#}
+{% macro unit_type(unit) -%}
+    {{ return("bigint" if unit.type in ("token", "count") else "decimal(20, 6)") }}
+{%- endmacro %}
+
+{#- Whether a consumed unit has no price, and no other measure of the same thing is charged. -#}
+{% macro is_unpriced(unit, usage="usage", prices="prices") -%}
+    (prices.{{ unit.name }}_price is null
+    {%- if unit.stands_for is defined %}
+    and coalesce({{ usage }}.{{ unit.stands_for }}, 0) = 0
+    {%- else %}
+    and {{ is_billed(unit, usage, prices) }}
+    {%- endif -%}
+    )
+{%- endmacro %}

@@ -1,0 +1,1 @@
+"""One month of an invented furniture shop: who called which model, and what it cost."""

@@ -1,0 +1,75 @@
+-- Grain: one row per pricing context and validity: the unit price of every unit.
+-- Where a catalog quotes no price for a unit, the unit it is billed as stands in (macro
+-- usage_units). A price of the base tier or of live calls does not stand against a nearer price
+-- of the unit it is a kind of: reasoning follows its tier's output, a batch its batch prices.
+
+with candidates as (
+    select * from {{ ref('int_prices__candidates') }}
+),
+
+pivoted as (
+    select
+        {{ price_context() | join(',\n        ') }},
+        changes_at,
+        {% for unit in usage_units() -%}
+        max(case when unit = '{{ unit.name }}' then unit_price end) as {{ unit.name }}_own_price,
+        max(case when unit = '{{ unit.name }}' then price_id end) as {{ unit.name }}_own_price_id,
+        {% if unit.falls_back_to is defined or unit.name in ('input_text_uncached_tokens', 'output_text_tokens') -%}
+        max(case when unit = '{{ unit.name }}' then 1000000000 * batch_rank + 10 * (100000000 + band_rank) + tier_rank end)
+            as {{ unit.name }}_distance,
+        {% endif -%}
+        {% endfor -%}
+        min_by(price_snapshot_id, unit) as price_snapshot_id,
+        coalesce(bool_or(is_backcast), false) as is_backcast
+    from candidates
+    group by
+        {{ price_context() | join(',\n        ') }},
+        changes_at
+),
+
+resolved as (
+    select
+        {{ price_context() | join(',\n        ') }},
+        changes_at as valid_from_at,
+        coalesce(
+            lead(changes_at) over (
+                partition by {{ price_context() | join(', ') }}
+                order by changes_at
+            ),
+            timestamp '9999-12-31 00:00:00'
+        ) as valid_to_at,
+        price_snapshot_id,
+        is_backcast,
+        output_image_tokens_own_price is not null as is_output_image_token_priced,
+        {% for unit in usage_units() -%}
+        {{ resolved_price(unit, "price") }} as {{ unit.name }}_price,
+        {{ resolved_price(unit, "price_id") }} as {{ unit.name }}_price_id{{ "," if not loop.last }}
+        {% endfor %}
+    from pivoted
+),
+
+final as (
+    select
+        md5(
+            concat_ws(
+                '|', coalesce(price_provider, ''), price_model, service_tier, is_batch,
+                context_above_tokens, price_region, valid_from_at,
+                {% for unit in usage_units() -%}
+                coalesce(cast({{ unit.name }}_price as varchar), ''){{ "," if not loop.last }}
+                {% endfor -%}
+            )
+        ) as price_set_id,
+        {{ price_context() | join(',\n        ') }},
+        valid_from_at,
+        valid_to_at,
+        price_snapshot_id,
+        is_backcast,
+        is_output_image_token_priced,
+        {% for unit in usage_units() -%}
+        cast({{ unit.name }}_price as decimal(38, 18)) as {{ unit.name }}_price,
+        {{ unit.name }}_price_id{{ "," if not loop.last }}
+        {% endfor %}
+    from resolved
+)
+
+select * from final

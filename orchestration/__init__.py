@@ -1,0 +1,1 @@
+"""Tollbook: the data warehouse for AI API spend."""

@@ -1,0 +1,406 @@
+"""Settings from tollbook.yml, the environment and the clock: read here and nowhere else."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from orchestration.core.refusals import RefusedError, shown
+from orchestration.core.values import read_time
+
+GATEWAY_SOURCE_KINDS = (
+    "litellm_postgres",
+    "litellm_api",
+    "litellm_spend_logs",
+    "openrouter_activity",
+    "openrouter_generations",
+    "cloudflare_ai_gateway",
+    "gateway_usage",
+)
+API_SOURCE_KINDS = ("openai_admin", "anthropic_admin", "stripe", "razorpay")
+FILE_SOURCE_KINDS = (
+    "gateway_counts",
+    "openai_usage",
+    "openai_costs",
+    "anthropic_usage",
+    "anthropic_costs",
+    "focus",
+    "aws_cur2",
+    "gcp_billing",
+    "azure_cost",
+    "wallet_transactions",
+    "adjustments",
+    "recharge_requests",
+    "price_catalog",
+    "invoices",
+    "app_requests",
+    "owners",
+    "decisions",
+)
+SOURCE_KINDS = (*GATEWAY_SOURCE_KINDS, *API_SOURCE_KINDS, *FILE_SOURCE_KINDS)
+
+# What a source kind writes into its landing folder; the first is the one assumed when the
+# content of a file decides nothing (contract, table T8).
+FILE_KINDS_BY_SOURCE_KIND: dict[str, tuple[str, ...]] = {
+    "litellm_postgres": ("litellm_spend_logs", "owners", "gateway_counts"),
+    "litellm_api": ("litellm_spend_logs", "owners", "gateway_counts"),
+    "litellm_spend_logs": ("litellm_spend_logs", "owners", "gateway_counts"),
+    "openai_admin": ("openai_usage", "openai_costs"),
+    "anthropic_admin": ("anthropic_usage", "anthropic_costs"),
+}
+SECRET_KEYS = frozenset({"dsn", "api_key", "webhook_secret", "password", "token", "secret"})
+# A source that is pulled goes stale; a folder that people fill has no interval (table T1).
+DEFAULT_INTERVALS = {"gateway": timedelta(minutes=5), "api": timedelta(hours=1)}
+
+_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+_DURATION = re.compile(r"([0-9]+)\s*(s|m|h|d|w|seconds?|minutes?|hours?|days?|weeks?)\Z")
+_DURATION_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+_SOURCE_NAME = re.compile(r"[a-z][a-z0-9_]{0,62}\Z")
+
+
+class ConfigurationError(Exception):
+    """Wrong use or configuration: one line that names the key and the fix (exit code 2)."""
+
+
+def read_duration(value: object) -> timedelta:
+    """A span written as 5m, 24h or 7d."""
+    if isinstance(value, timedelta):
+        return value
+    match = _DURATION.match(str(value).strip())
+    if match is None:
+        raise ValueError(f"expected a duration such as 5m, 24h or 7d, found '{value}'")
+    return timedelta(**{_DURATION_UNITS[match[2][0]]: int(match[1])})
+
+
+Duration = Annotated[timedelta, BeforeValidator(read_duration)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class WarehouseSettings(_Section):
+    """Where the DuckDB file lies and what it may use."""
+
+    path: str = "warehouse.duckdb"
+    memory_limit: str = "4GB"
+    threads: int = Field(default=2, ge=1)
+
+
+class SourceSettings(_Section):
+    """One way of reading: a landing folder, with or without a connection that fills it."""
+
+    name: str
+    kind: str
+    gateway: str | None = None
+    dsn: str | None = None
+    api_key: str | None = None
+    base_url: str | None = None
+    webhook_secret: str | None = None
+    interval: Duration | None = None
+    source_priority: int = 0
+    mapping: str | None = None
+
+    @model_validator(mode="after")
+    def _known(self) -> SourceSettings:
+        if not _SOURCE_NAME.match(self.name):
+            raise ValueError(f"name '{self.name}' must be lower case letters, digits and _")
+        if self.kind not in SOURCE_KINDS:
+            raise ValueError(f"unknown kind '{self.kind}'; known kinds: {', '.join(SOURCE_KINDS)}")
+        return self
+
+    @property
+    def gateway_name(self) -> str:
+        """The gateway this source observes: its `gateway:`, else its own name."""
+        return self.gateway or self.name
+
+    @property
+    def file_kinds(self) -> tuple[str, ...]:
+        """The kinds of file its landing folder may hold, the assumed one first."""
+        return FILE_KINDS_BY_SOURCE_KIND.get(self.kind, (self.kind,))
+
+    @property
+    def is_pulled(self) -> bool:
+        """Whether a connection fills the folder; otherwise people do."""
+        return bool(self.dsn or self.api_key or self.kind == "litellm_postgres")
+
+    @property
+    def expected_interval(self) -> timedelta | None:
+        """How often something should arrive; None for a folder that people fill."""
+        if self.interval is not None or not self.is_pulled:
+            return self.interval
+        return DEFAULT_INTERVALS["gateway" if self.kind in GATEWAY_SOURCE_KINDS else "api"]
+
+
+class ReportingSettings(_Section):
+    """How calendars are drawn."""
+
+    week_starts: Literal["monday", "sunday"] = "monday"
+
+
+class PricingSettings(_Section):
+    """Which catalogs give the list price, and what happens before the first of them."""
+
+    list_order: tuple[str, ...] = ("litellm", "genai_prices")
+    backcast: bool = True
+    catalog_disagreement: float = Field(default=0.005, ge=0)
+
+
+class QualitySettings(_Section):
+    """The tolerances behind exceptions and the exit code."""
+
+    quarantine_share: float = Field(default=0.05, ge=0, le=1)
+    sync_delay: Duration = timedelta(minutes=5)
+    lost_after: Duration = timedelta(hours=24)
+    capture_rate: float = Field(default=0.95, ge=0, le=1)
+    cost_tolerance: float = Field(default=1e-9, ge=0)
+    invoice_tolerance: float = Field(default=0.01, ge=0)
+
+
+class LatenessSettings(_Section):
+    """How far back each job re-reads its sources."""
+
+    sync: Duration = timedelta(minutes=15)
+    hourly: Duration = timedelta(hours=3)
+    daily: Duration = timedelta(hours=48)
+    weekly: Duration = timedelta(days=7)
+
+
+class DisputeSettings(_Section):
+    """How long a provider has to answer."""
+
+    business_days: int = Field(default=3, ge=0)
+
+
+class PrivacySettings(_Section):
+    """Which personal fields of a record are kept."""
+
+    client_ip: Literal["keep", "drop"] = "drop"
+    user_agent: Literal["keep", "drop"] = "drop"
+    user_id: Literal["keep", "drop"] = "keep"
+
+
+class RetentionSettings(_Section):
+    """How long detail and landing files are kept."""
+
+    detail: str = "25 months"
+    landing: str = "13 months"
+
+
+class LandingSettings(_Section):
+    """What becomes of a file a person dropped once it is loaded."""
+
+    after_load: Literal["scrub", "keep"] = "scrub"
+
+
+class LimitSettings(_Section):
+    """Bounds of what a landed file may hold.
+
+    A compressed file may inflate beyond `inflated_bytes` only while it stays below
+    `inflation_ratio` times its own size: logs shrink 5 to 100 times, bombs 1,000 times.
+    """
+
+    line_bytes: int = Field(default=2**20, ge=1)
+    field_characters: int = Field(default=4096, ge=1)
+    inflated_bytes: int = Field(default=16 * 2**20, ge=1)
+    inflation_ratio: int = Field(default=200, ge=1)
+
+
+class AlertSettings(_Section):
+    """Where to call when an exception of a type opens."""
+
+    kind: Literal["webhook"]
+    url: str
+    types: tuple[str, ...] = ()
+
+
+class Settings(_Section):
+    """Everything tollbook.yml can say, with its defaults."""
+
+    warehouse: WarehouseSettings = WarehouseSettings()
+    sources: tuple[SourceSettings, ...] = ()
+    exports: tuple[dict[str, Any], ...] = ()
+    seeds: str | None = None
+    reporting: ReportingSettings = ReportingSettings()
+    pricing: PricingSettings = PricingSettings()
+    quality: QualitySettings = QualitySettings()
+    lateness: LatenessSettings = LatenessSettings()
+    disputes: DisputeSettings = DisputeSettings()
+    privacy: PrivacySettings = PrivacySettings()
+    retention: RetentionSettings = RetentionSettings()
+    landing: LandingSettings = LandingSettings()
+    limits: LimitSettings = LimitSettings()
+    alerts: tuple[AlertSettings, ...] = ()
+
+    @model_validator(mode="after")
+    def _names_are_unique(self) -> Settings:
+        names = [source.name for source in self.sources]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"two sources are named '{name}'; give each its own name")
+        return self
+
+
+@dataclass(frozen=True, slots=True)
+class Runtime:
+    """The settings in use with the folders and the clock of one invocation.
+
+    Attributes:
+        as_of: The clock, naive UTC.
+        seeds: Absolute folder of people's reference data; it need not exist.
+    """
+
+    settings: Settings
+    config_file: Path
+    home: Path
+    as_of: datetime
+    seeds: Path
+
+    @property
+    def database(self) -> Path:
+        """The pipeline's own DuckDB file."""
+        return self.home / self.settings.warehouse.path
+
+    @property
+    def landing(self) -> Path:
+        """The folder of landed files."""
+        return self.home / "landing"
+
+    @property
+    def published(self) -> Path:
+        """The folder readers use."""
+        return self.home / "published"
+
+
+def read_runtime(
+    *, config: Path | None = None, home: Path | None = None, as_of: str | None = None
+) -> Runtime:
+    """The runtime from options, else TOLLBOOK_* variables, else ./tollbook.yml and ./data.
+
+    Raises:
+        ConfigurationError: one line naming file, line, key and fix.
+    """
+    config_file = (config or Path(os.environ.get("TOLLBOOK_CONFIG", "tollbook.yml"))).absolute()
+    settings = read_settings(config_file)
+    seeds = os.environ.get("TOLLBOOK_SEEDS") or settings.seeds or "seeds"
+    return Runtime(
+        settings=settings,
+        config_file=config_file,
+        home=(home or Path(os.environ.get("TOLLBOOK_HOME", "data"))).absolute(),
+        as_of=_read_clock(as_of),
+        seeds=(config_file.parent / seeds).absolute(),
+    )
+
+
+def _read_clock(as_of: str | None) -> datetime:
+    if as_of is None:
+        return datetime.now(UTC).replace(tzinfo=None)
+    try:
+        return read_time(as_of, "--as-of")[0]
+    except RefusedError as error:
+        raise ConfigurationError(
+            f"--as-of: {error.refusal.reason}; write it like 2026-10-31T12:00:00Z"
+        ) from error
+
+
+def read_settings(config_file: Path) -> Settings:
+    """The checked settings of one tollbook.yml, with ${VARIABLES} filled in.
+
+    Raises:
+        ConfigurationError: one line naming file, line, key and fix.
+    """
+    try:
+        text = config_file.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigurationError(
+            f"{config_file}: cannot be read ({error.strerror}); "
+            "`tollbook init` writes one, --config names another"
+        ) from error
+    try:
+        node = yaml.compose(text)
+        content = yaml.safe_load(text) or {}
+    except yaml.YAMLError as error:
+        raise ConfigurationError(f"{config_file}: {_one_line(error)}") from error
+    if not isinstance(content, dict):
+        raise ConfigurationError(f"{config_file}:1: expected `key: value` settings")
+    filled = _fill(content, path=(), config_file=config_file, node=node)
+    try:
+        return Settings.model_validate(filled)
+    except ValidationError as error:
+        raise ConfigurationError(_first_problem(error, config_file, node)) from error
+
+
+def _one_line(error: yaml.YAMLError) -> str:
+    mark = getattr(error, "problem_mark", None)
+    where = f"line {mark.line + 1}: " if mark else ""
+    return f"{where}not YAML: {getattr(error, 'problem', None) or error}".replace("\n", " ")
+
+
+def _fill(value: Any, *, path: tuple[Any, ...], config_file: Path, node: Any) -> Any:
+    if isinstance(value, dict):
+        return {
+            k: _fill(v, path=(*path, k), config_file=config_file, node=node)
+            for k, v in value.items()
+        }
+    if isinstance(value, list):
+        return [
+            _fill(v, path=(*path, i), config_file=config_file, node=node)
+            for i, v in enumerate(value)
+        ]
+    if not isinstance(value, str):
+        return value
+    where = f"{config_file}:{_line_of(node, path)}: {_dotted(path)}"
+    if path and path[-1] in SECRET_KEYS and not _VARIABLE.search(value):
+        raise ConfigurationError(
+            f"{where}: a secret is never written here; use ${{NAME}} and set it in the environment"
+        )
+
+    def variable(match: re.Match[str]) -> str:
+        found = os.environ.get(match[1])
+        if found is None:
+            raise ConfigurationError(f"{where}: ${{{match[1]}}} is not set; export {match[1]}=...")
+        return found
+
+    return _VARIABLE.sub(variable, value)
+
+
+def _first_problem(error: ValidationError, config_file: Path, node: Any) -> str:
+    problem = error.errors(include_url=False, include_input=False)[0]
+    path = problem["loc"]
+    message = problem["msg"].removeprefix("Value error, ")
+    if problem["type"] == "extra_forbidden":
+        message = "unknown key; remove it or correct its spelling"
+    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    where = f"{config_file}:{_line_of(node, path)}"
+    return f"{where}: {_dotted(path) or 'settings'}: {message}{more}"
+
+
+def _dotted(path: tuple[Any, ...]) -> str:
+    text = ""
+    for part in path:
+        text += f"[{part}]" if isinstance(part, int) else f".{shown(part)}"
+    return text.lstrip(".")
+
+
+def _line_of(node: Any, path: tuple[Any, ...]) -> int:
+    """The line on which the setting at `path` is written, or that of its nearest parent."""
+    line = 1
+    for part in path:
+        if isinstance(node, yaml.MappingNode):
+            pair = next(((k, v) for k, v in node.value if k.value == str(part)), None)
+            if pair is None:
+                break
+            line, node = pair[0].start_mark.line + 1, pair[1]
+        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int):
+            if part >= len(node.value):
+                break
+            node = node.value[part]
+            line = node.start_mark.line + 1
+    return line

@@ -1,0 +1,1 @@
+"""Pure domain: values, units, prices and periods. Standard library only."""

@@ -1,0 +1,104 @@
+"""The closed list of reasons for which a file or a row is refused or flagged."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+# Codes that refuse a whole file: it cannot be read as what it claims to be.
+FILE_CODES = frozenset(
+    {
+        "encoding",
+        "not_json_lines",
+        "invalid_json",
+        "not_a_page",
+        "schema_mismatch",
+        "missing_columns",
+        "duplicate_header",
+        "duplicate_json_key",
+        "unclosed_quote",
+        "bad_parquet",
+        "bad_gzip",
+        "decompression_limit",
+        "not_regular_file",
+        "pagination",
+        "unknown_format",
+    }
+)
+
+# Codes that refuse one row: it, or one of its fields, cannot be accepted.
+ROW_CODES = frozenset(
+    {
+        "invalid_json",
+        "not_object",
+        "duplicate_json_key",
+        "bad_encoding",
+        "line_too_long",
+        "field_too_long",
+        "column_count",
+        "bad_type",
+        "missing_request_id",
+        "missing_field",
+        "missing_spend",
+        "negative_spend",
+        "negative_tokens",
+        "spend_not_finite",
+        "spend_out_of_range",
+        "bad_number",
+        "bad_integer",
+        "bad_timestamp",
+        "future_timestamp",
+        "unsupported_currency",
+        "bad_price",
+    }
+)
+
+# Codes of loaded rows that say something about the file, not about a row a person would look at.
+FILE_NOTE_CODES = frozenset({"naive_timestamp", "schema_drift", "empty_file"})
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why one row, or with no field a whole file, was not loaded.
+
+    Attributes:
+        code: One of FILE_CODES or ROW_CODES.
+        field: The source's own field name, or an empty string.
+        reason: One line that says what was found and what would be accepted.
+    """
+
+    code: str
+    field: str
+    reason: str
+
+
+class RefusedError(ValueError):
+    """Raised where a value is found to be unacceptable; carries the Refusal."""
+
+    def __init__(self, code: str, reason: str, field: str = "") -> None:
+        super().__init__(f"{code}: {field + ': ' if field else ''}{reason}")
+        self.refusal = Refusal(code=code, field=field, reason=reason)
+
+
+_SECRET = re.compile(
+    r"(?:sk|rk|pk)-[A-Za-z0-9_-]{8,}|(?:whsec|rzp_(?:live|test))_?[A-Za-z0-9]{6,}|Bearer\s+\S+",
+    re.IGNORECASE,
+)
+
+
+def without_secrets(text: str) -> str:
+    """The text with whatever looks like a credential replaced."""
+    return _SECRET.sub("[secret removed]", text)
+
+
+def shown(value: object, limit: int = 60) -> str:
+    """The value as a short printable text for a message.
+
+    Containers are named by their type alone, since they may hold content; control characters are
+    escaped, credentials removed, long text cut.
+    """
+    if isinstance(value, dict | list):
+        return "an object" if isinstance(value, dict) else "a list"
+    text = without_secrets(str(value))
+    cut = text if len(text) <= limit else text[:limit] + "..."
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in cut)

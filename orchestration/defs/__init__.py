@@ -1,0 +1,1 @@
+"""The only place that knows Dagster: assets, checks, resources, jobs and schedules."""

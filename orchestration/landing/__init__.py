@@ -1,0 +1,1 @@
+"""The landing folder: find, recognise, decompress and split files within bounds."""

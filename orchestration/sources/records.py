@@ -1,0 +1,143 @@
+"""What every kind of landed row becomes: typed columns, child rows and flag codes."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from orchestration.core.refusals import RefusedError, without_secrets
+
+_HEX_KEY = re.compile(r"[0-9a-fA-F]{64}\Z")
+# Names LiteLLM writes instead of a key's hash; none of them is a credential.
+_NAMED_KEYS = re.compile(
+    r"(?:litellm_proxy_master_key|litellm-internal-health-check|litellm-cli|unassigned"
+    r"|cli-session-[A-Za-z0-9_-]+|hashed-jwt-[0-9a-fA-F]{64})\Z"
+)
+FUTURE_LIMIT = timedelta(days=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One allow-listed column of a raw table.
+
+    Attributes:
+        name: Column name in raw.
+        type: DuckDB type.
+        is_content: Whether it takes part in the row's content hash.
+    """
+
+    name: str
+    type: str
+    is_content: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class RawTable:
+    """A table of schema raw and what identifies one business fact in it.
+
+    Attributes:
+        name: Name within schema raw.
+        columns: The allow-listed columns, without lineage.
+        key: Columns of the natural key; the gateway or source name precedes it.
+        event_at: The column whose UTC day a row belongs to.
+    """
+
+    name: str
+    columns: tuple[Column, ...]
+    key: tuple[str, ...]
+    event_at: str
+
+
+@dataclass(frozen=True, slots=True)
+class RecordContext:
+    """What reading a row depends on besides the row.
+
+    Attributes:
+        as_of: The clock, naive UTC.
+        field_characters: The longest text field accepted.
+        keep_client_ip, keep_user_agent, keep_user_id: Personal fields a reader may see.
+        is_closed: Whether (gateway, key, project, team, organization, provider, start) falls into
+            a closed period of the account that owes for it.
+    """
+
+    as_of: datetime
+    field_characters: int = 4096
+    keep_client_ip: bool = False
+    keep_user_agent: bool = False
+    keep_user_id: bool = True
+    is_closed: Callable[[Mapping[str, Any]], bool] | None = None
+
+
+@dataclass(slots=True)
+class Record:
+    """One accepted row.
+
+    Attributes:
+        values: Value by column name; absent means NULL.
+        codes: Flags, each once.
+        children: Rows of child tables by table name.
+    """
+
+    values: dict[str, Any]
+    codes: set[str] = field(default_factory=set)
+    children: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+
+
+def read_text(row: Mapping[str, Any], name: str, context: RecordContext) -> str | None:
+    """A text field; empty means missing, numbers are taken as their text.
+
+    Raises:
+        RefusedError: bad_type for objects and lists, field_too_long.
+    """
+    value = row.get(name)
+    if value is None or value == "":
+        return None
+    if not isinstance(value, str):
+        if isinstance(value, dict | list):
+            found = "an object" if isinstance(value, dict) else "a list"
+            raise RefusedError("bad_type", f"expected text, found {found}", name)
+        value = str(value)
+    if len(value) > context.field_characters:
+        raise RefusedError(
+            "field_too_long", f"longer than {context.field_characters} characters", name
+        )
+    return value
+
+
+def clean_text(text: str | None) -> str | None:
+    """The text without anything that looks like a credential."""
+    return None if text is None else without_secrets(text)
+
+
+def read_key_id(value: str | None) -> tuple[str | None, bool]:
+    """The key's hash, and whether a raw key had to be hashed here.
+
+    A 64-digit hex hash and LiteLLM's named pseudo-keys are kept; anything else may be the key
+    itself (LiteLLM issue 30736) and is replaced by its sha256.
+    """
+    if value is None:
+        return None, False
+    if _HEX_KEY.match(value):
+        return value.lower(), False
+    if _NAMED_KEYS.match(value):
+        return value, False
+    return hashlib.sha256(value.encode()).hexdigest(), True
+
+
+def check_not_future(moment: datetime, name: str, context: RecordContext) -> bool:
+    """Whether the moment is ahead of the clock, by at most a day.
+
+    Raises:
+        RefusedError: future_timestamp beyond that.
+    """
+    if moment <= context.as_of:
+        return False
+    if moment > context.as_of + FUTURE_LIMIT:
+        raise RefusedError(
+            "future_timestamp", f"{moment:%Y-%m-%dT%H:%M:%SZ} is more than a day ahead", name
+        )
+    return True

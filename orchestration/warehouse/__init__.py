@@ -1,0 +1,1 @@
+"""The DuckDB warehouse: connect, load, transform, check, publish and read."""

@@ -1,0 +1,79 @@
+"""Connections to DuckDB: the pipeline's own writer, and locked sessions for readers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import duckdb
+
+from orchestration.config import Runtime
+
+
+class WarehouseBusyError(RuntimeError):
+    """Another process holds the warehouse; said in one line."""
+
+
+@contextmanager
+def open_warehouse(runtime: Runtime) -> Iterator[duckdb.DuckDBPyConnection]:
+    """The pipeline's writing connection, in UTC, closed on exit.
+
+    Raises:
+        WarehouseBusyError: another process writes the file.
+    """
+    runtime.database.parent.mkdir(parents=True, exist_ok=True)
+    warehouse = runtime.settings.warehouse
+    try:
+        connection = duckdb.connect(
+            str(runtime.database),
+            config={
+                "memory_limit": warehouse.memory_limit,
+                "threads": str(warehouse.threads),
+                "temp_directory": str(runtime.home / "tmp"),
+                "autoinstall_known_extensions": "false",
+                "autoload_known_extensions": "false",
+            },
+        )
+    except duckdb.IOException as error:
+        if "lock" not in str(error):
+            raise
+        raise WarehouseBusyError(
+            f"{runtime.database}: another process is writing it; wait for that run to end"
+        ) from error
+    try:
+        connection.execute("set TimeZone = 'UTC'")
+        yield connection
+    finally:
+        connection.close()
+
+
+@contextmanager
+def open_reader(
+    database: Path, *, memory_limit: str = "2GB"
+) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A session for people's SQL: read-only, without files, network, or changes of settings."""
+    connection = duckdb.connect(
+        str(database),
+        read_only=True,
+        config={
+            "enable_external_access": "false",
+            "autoinstall_known_extensions": "false",
+            "autoload_known_extensions": "false",
+            "allow_community_extensions": "false",
+            "memory_limit": memory_limit,
+            "threads": "2",
+        },
+    )
+    try:
+        connection.execute("set TimeZone = 'UTC'")
+        connection.execute("set python_enable_replacements = false")
+        connection.execute("set lock_configuration = true")
+        yield connection
+    finally:
+        connection.close()
+
+
+def quoted(text: str) -> str:
+    """The text as an SQL string literal."""
+    return "'" + text.replace("'", "''") + "'"

@@ -1,0 +1,428 @@
+"""The one loader: landed files into raw, with their ledger entry, in one transaction each."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
+
+import duckdb
+
+from orchestration.config import Runtime
+from orchestration.core.refusals import FILE_NOTE_CODES, Refusal, RefusedError, without_secrets
+from orchestration.landing.files import LandedFile, Listing, hash_file, list_landing
+from orchestration.landing.kinds import (
+    PRICE_CATALOG,
+    READABLE_KINDS,
+    ROW_KINDS,
+    FileKind,
+    recognise,
+)
+from orchestration.landing.rows import Row, read_rows
+from orchestration.sources.records import Record, RecordContext
+from orchestration.warehouse import evidence, load_prices, staged
+from orchestration.warehouse.closed_periods import closed_period_test
+from orchestration.warehouse.ledger import Batch, Ledger, Quarantined
+
+# Rows parsed before they are handed to DuckDB: bounds memory, keeps Arrow batches worthwhile.
+CHUNK_ROWS = 20_000
+
+
+@dataclass(slots=True)
+class LoadReport:
+    """What one load step did.
+
+    Attributes:
+        batches: Ledger entries written, in order.
+        strays: Files that lie in no source's folder.
+        unsettled: Files still growing.
+        unsupported: Files of kinds this version does not read.
+    """
+
+    batches: list[Batch] = field(default_factory=list)
+    strays: tuple[str, ...] = ()
+    unsettled: tuple[str, ...] = ()
+    unsupported: list[str] = field(default_factory=list)
+
+    def total(self, name: str) -> int:
+        """The sum of one count over all batches."""
+        return sum(getattr(batch, name) for batch in self.batches)
+
+
+Progress = Callable[[str], None]
+
+
+def look_at_landing(connection: duckdb.DuckDBPyConnection, runtime: Runtime) -> Listing:
+    """The landed files the ledger does not know, or knows otherwise."""
+    ledger = Ledger(connection)
+    return list_landing(runtime.landing, runtime.settings.sources, is_known=ledger.is_known)
+
+
+def load_landing(
+    connection: duckdb.DuckDBPyConnection, runtime: Runtime, *, progress: Progress
+) -> LoadReport:
+    """Load every new file of the landing folder; each in a transaction of its own.
+
+    A file that cannot be read is rejected and the rest goes on. What a person dropped and may
+    hold content is replaced by its allow-listed rows once they are in raw.
+    """
+    ledger = Ledger(connection)
+    evidence.finish_interrupted(connection, ledger, runtime)
+    listing = look_at_landing(connection, runtime)
+    report = LoadReport(strays=listing.strays, unsettled=listing.unsettled)
+    for number, file in enumerate(listing.files, 1):
+        progress(f"load {number} of {len(listing.files)}: {file.name}")
+        if not set(file.kinds) & READABLE_KINDS:
+            report.unsupported.append(file.name)
+            continue
+        batch = _load_file(connection, ledger, file, runtime, progress)
+        report.batches.append(batch)
+    ledger.write_head(runtime.home)
+    return report
+
+
+def _load_file(
+    connection: duckdb.DuckDBPyConnection,
+    ledger: Ledger,
+    file: LandedFile,
+    runtime: Runtime,
+    progress: Progress,
+) -> Batch:
+    if file.is_evidence:
+        return evidence.restore(connection, ledger, file)
+    batch = _new_batch(file, runtime)
+    try:
+        batch = replace(batch, file_sha256=hash_file(file.path))
+        batch = batch.identified()
+        known = ledger.find_same_bytes(batch)
+        if known is not None and file.kinds[0] != PRICE_CATALOG:
+            return _load_again(connection, ledger, file, runtime, batch, known)
+        batch = _load_content(connection, ledger, file, runtime, batch, progress)
+    except RefusedError as error:
+        batch = _rejected(batch, error.refusal)
+        ledger.write(batch)
+        return batch
+    return evidence.scrub(connection, ledger, file, runtime, batch)
+
+
+def _new_batch(file: LandedFile, runtime: Runtime) -> Batch:
+    return Batch(
+        source=file.source.name,
+        gateway=file.source.gateway_name,
+        kind=file.kinds[0],
+        file_name=file.name,
+        file_sha256=hashlib.sha256(file.name.encode()).hexdigest(),
+        loaded_at=runtime.as_of,
+        file_size=file.size,
+        file_changed_ns=file.changed_ns,
+    ).identified()
+
+
+def _rejected(batch: Batch, refusal: Refusal) -> Batch:
+    return replace(
+        batch,
+        status="rejected",
+        reason_code=refusal.code,
+        reason=refusal.reason,
+        codes=refusal.code,
+    ).identified()
+
+
+def _load_again(
+    connection: duckdb.DuckDBPyConnection,
+    ledger: Ledger,
+    file: LandedFile,
+    runtime: Runtime,
+    batch: Batch,
+    known: Batch,
+) -> Batch:
+    """The same bytes once more: every row is already known, whatever became of it."""
+    batch = replace(
+        batch,
+        kind=known.kind,
+        status="already_known",
+        rows_in=known.rows_in,
+        rows_already_known=known.rows_in,
+        reason=f"the same bytes as {known.file_name}",
+    ).identified()
+    ledger.write(batch)
+    return evidence.scrub(connection, ledger, file, runtime, batch)
+
+
+def _load_content(
+    connection: duckdb.DuckDBPyConnection,
+    ledger: Ledger,
+    file: LandedFile,
+    runtime: Runtime,
+    batch: Batch,
+    progress: Progress,
+) -> Batch:
+    if file.kinds[0] == PRICE_CATALOG:
+        return load_prices.load_catalog(connection, ledger, file, runtime, batch)
+    context = _context(runtime, file)
+    reading = _Reading(connection, file, runtime, context, progress)
+    kind = reading.stage()
+    batch = replace(batch, kind=kind.name).identified()
+    return _commit(connection, ledger, kind, reading, batch)
+
+
+def _context(runtime: Runtime, file: LandedFile) -> RecordContext:
+    privacy = runtime.settings.privacy
+    return RecordContext(
+        as_of=runtime.as_of,
+        field_characters=runtime.settings.limits.field_characters,
+        keep_client_ip=privacy.client_ip == "keep",
+        keep_user_agent=privacy.user_agent == "keep",
+        keep_user_id=privacy.user_id == "keep",
+        is_closed=closed_period_test(runtime.seeds, file.source.gateway_name),
+    )
+
+
+class _Reading:
+    """One file's rows on their way into temporary tables."""
+
+    def __init__(
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        file: LandedFile,
+        runtime: Runtime,
+        context: RecordContext,
+        progress: Progress,
+    ) -> None:
+        self.connection = connection
+        self.file = file
+        self.runtime = runtime
+        self.context = context
+        self.progress = progress
+        self.rows_in = 0
+        self.quarantined: list[Quarantined] = []
+        self.codes: list[tuple[int, str]] = []
+        self.flagged_lines: set[int] = set()
+        self.has_required = False
+
+    def stage(self) -> FileKind:
+        """Parse the file into `incoming_<table>`, and say which kind it turned out to be.
+
+        Raises:
+            RefusedError: a file code.
+        """
+        rows = read_rows(self.file, self.runtime.settings.limits)
+        first = next(rows, None)
+        kind = self._recognise(first)
+        for table in (kind.table, *kind.children):
+            staged.create_incoming(self.connection, table)
+        self._stage_rows(kind, rows if first is None else _chain(first, rows))
+        if self.rows_in and not self.has_required and not self._all_unreadable():
+            code = "missing_columns" if self.file.format == "csv" else "schema_mismatch"
+            raise RefusedError(
+                code, f"no row has the fields {', '.join(kind.required)} of {kind.name}"
+            )
+        if self.rows_in == 0:
+            self.codes.append((0, "empty_file"))
+        return kind
+
+    def _recognise(self, first: Row | None) -> FileKind:
+        value = first.value if first is not None else None
+        fields = value.keys() if isinstance(value, dict) else ()
+        name = recognise(self.file.kinds, fields)
+        if name not in ROW_KINDS:
+            raise RefusedError("schema_mismatch", f"kind {name} is not read by this version")
+        kind = ROW_KINDS[name]
+        if self.file.format in ("csv", "parquet") and isinstance(value, dict):
+            missing = [column for column in kind.required if column not in fields]
+            if missing:
+                raise RefusedError("missing_columns", f"no column {', '.join(missing)}")
+        return kind
+
+    def _all_unreadable(self) -> bool:
+        return all(q.refusal.code in _UNREADABLE for q in self.quarantined) and (
+            len(self.quarantined) == self.rows_in
+        )
+
+    def _stage_rows(self, kind: FileKind, rows: Iterable[Row]) -> None:
+        chunk: list[tuple[int, Record]] = []
+        for row in rows:
+            self.rows_in += 1
+            record = self._read(kind, row)
+            if record is None:
+                continue
+            chunk.append((row.line, record))
+            if record.codes:
+                self.flagged_lines.add(row.line)
+                self.codes.extend((row.line, code) for code in record.codes)
+            if len(chunk) >= CHUNK_ROWS:
+                self._hand_over(kind, chunk)
+                self.progress(f"load {self.file.name}: {self.rows_in:,} rows read")
+        self._hand_over(kind, chunk)
+
+    def _read(self, kind: FileKind, row: Row) -> Record | None:
+        refusal = row.refusal
+        value = row.value
+        if refusal is None and not isinstance(value, dict):
+            refusal = Refusal("not_object", "", "expected an object of fields")
+        if refusal is None:
+            self.has_required = self.has_required or any(
+                name in value for name in kind.required[1:]
+            )
+            try:
+                return kind.read_row(value, self.context)
+            except RefusedError as error:
+                refusal = error.refusal
+        self.quarantined.append(_quarantined(kind, row, refusal))
+        return None
+
+    def _hand_over(self, kind: FileKind, chunk: list[tuple[int, Record]]) -> None:
+        if not chunk:
+            return
+        rows = [(line, record.values) for line, record in chunk]
+        staged.insert_incoming(self.connection, kind.table, rows)
+        for child in kind.children:
+            parts = [
+                (line, part)
+                for line, record in chunk
+                for part in record.children.get(child.name, ())
+            ]
+            if parts:
+                staged.insert_incoming(self.connection, child, parts)
+        chunk.clear()
+
+
+_UNREADABLE = frozenset(
+    {
+        "invalid_json",
+        "not_object",
+        "duplicate_json_key",
+        "bad_encoding",
+        "line_too_long",
+        "column_count",
+    }
+)
+
+
+def _chain(first: Row, rest: Iterator[Row]) -> Iterator[Row]:
+    yield first
+    yield from rest
+
+
+def _quarantined(kind: FileKind, row: Row, refusal: Refusal) -> Quarantined:
+    """The refused row by its allow-listed plain fields; its content stays behind as a hash."""
+    value = row.value if isinstance(row.value, dict) else {}
+    kept = {
+        name: without_secrets(str(value[name]))[:256]
+        for name in (*kind.required, *_SHOWN_FIELDS)
+        if isinstance(value.get(name), str | int) or hasattr(value.get(name), "as_tuple")
+    }
+    sha256 = row.sha256 or hashlib.sha256(repr(row.value).encode("utf-8", "replace")).hexdigest()
+    return Quarantined(
+        line_number=row.line,
+        refusal=refusal,
+        row_sha256=sha256,
+        fields=json.dumps(kept, sort_keys=True),
+    )
+
+
+_SHOWN_FIELDS = (
+    "call_type",
+    "model",
+    "team_id",
+    "status",
+    "prompt_tokens",
+    "completion_tokens",
+    "total_tokens",
+    "endTime",
+    "custom_llm_provider",
+    "occurred_at",
+    "model_group",
+)
+
+
+def _commit(
+    connection: duckdb.DuckDBPyConnection,
+    ledger: Ledger,
+    kind: FileKind,
+    reading: _Reading,
+    batch: Batch,
+) -> Batch:
+    connection.execute("begin")
+    try:
+        loaded, low, high = staged.insert_new_rows(connection, kind, batch)
+        codes = [*reading.codes, *_cross_row_codes(connection, kind)]
+        flagged = reading.flagged_lines | {line for line, _ in codes if line}
+        quarantined = len(reading.quarantined)
+        batch = replace(
+            batch,
+            status="loaded",
+            rows_in=reading.rows_in,
+            rows_loaded=loaded,
+            rows_already_known=reading.rows_in - quarantined - loaded,
+            rows_quarantined=quarantined,
+            rows_flagged=len(flagged),
+            codes=_code_list(codes, reading.quarantined),
+            reason=_note(codes),
+            min_event_at=low,
+            max_event_at=high,
+        )
+        ledger.insert(batch)
+        ledger.insert_quarantine(batch, reading.quarantined)
+        ledger.insert_flags(batch, [c for c in codes if c[0] and c[1] not in FILE_NOTE_CODES])
+        connection.execute("commit")
+    except BaseException:
+        connection.execute("rollback")
+        raise
+    return batch
+
+
+def _code_list(codes: list[tuple[int, str]], quarantined: list[Quarantined]) -> str:
+    return ",".join(sorted({code for _, code in codes} | {q.refusal.code for q in quarantined}))
+
+
+def _note(codes: list[tuple[int, str]]) -> str | None:
+    counted = Counter(code for _, code in codes if code in FILE_NOTE_CODES)
+    return ", ".join(f"{code} {count}" for code, count in sorted(counted.items())) or None
+
+
+def _cross_row_codes(
+    connection: duckdb.DuckDBPyConnection, kind: FileKind
+) -> list[tuple[int, str]]:
+    """Codes that only several rows of one file together show."""
+    if kind.name != "litellm_spend_logs":
+        return []
+    doubled = connection.execute("""
+        select unnest(list(_source_line))
+        from incoming_litellm__spend_logs
+        where coalesce(prompt_tokens, 0) + coalesce(completion_tokens, 0) > 0
+            and not coalesce(cache_hit, false)
+        group by
+            api_key_id, model, prompt_tokens, completion_tokens, started_at, session_id
+        having count(distinct request_id) > 1
+        """).fetchall()
+    conflicting = connection.execute(f"""
+        select k._source_line
+        from (
+            select
+                *,
+                first_value(_row_hash) over earlier as first_hash,
+                first_value(source_version_at) over earlier as first_version_at,
+                first_value(started_at) over earlier as first_started_at,
+                first_value(api_key_id) over earlier as first_key_id
+            from (
+                select
+                    _source_line, request_id, started_at, api_key_id, source_version_at,
+                    {staged.row_hash_sql(kind.table)} as _row_hash
+                from incoming_litellm__spend_logs
+            )
+            window earlier as (partition by request_id order by _source_line)
+        ) as k
+        where
+            k._row_hash <> k.first_hash
+            and not (
+                k.started_at = k.first_started_at
+                and k.api_key_id is not distinct from k.first_key_id
+                and k.source_version_at is distinct from k.first_version_at
+            )
+        """).fetchall()
+    return [(line, "suspected_double_log") for (line,) in doubled] + [
+        (line, "duplicate_conflict") for (line,) in conflicting
+    ]

@@ -1,0 +1,232 @@
+"""The tables the loader owns: raw and audit, with a comment on every table and column."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import duckdb
+
+from orchestration.landing.kinds import ROW_KINDS
+from orchestration.sources.records import Column, RawTable
+from orchestration.warehouse.connection import quoted
+
+# Where a row of raw came from. Rows are never changed once written.
+LINEAGE = (
+    ("_gateway", "varchar", "Gateway (or source, where no gateway is meant) that was observed."),
+    ("_source", "varchar", "Source of tollbook.yml whose folder held the file."),
+    ("_load_batch_id", "varchar", "Load batch that wrote the row."),
+    ("_source_file", "varchar", "File below the landing folder."),
+    ("_source_line", "bigint", "Line of the file, or position of the element, from 1."),
+    ("_row_hash", "ubigint", "Low half of the md5 of the allow-listed fields."),
+)
+
+PRICE_ENTRIES = RawTable(
+    name="price_catalog__entries",
+    columns=(
+        Column("catalog", "varchar"),
+        Column("price_key", "varchar"),
+        Column("observed_at", "timestamp"),
+        Column("snapshot_sha256", "varchar"),
+        Column("is_complete_snapshot", "boolean"),
+        Column("entry_hash", "varchar"),
+        Column("catalog_provider", "varchar"),
+        Column("mode", "varchar"),
+    ),
+    key=("catalog", "price_key", "observed_at", "snapshot_sha256", "entry_hash"),
+    event_at="observed_at",
+)
+PRICE_POINTS = RawTable(
+    name="price_catalog__prices",
+    columns=(
+        Column("catalog", "varchar"),
+        Column("price_key", "varchar"),
+        Column("entry_hash", "varchar"),
+        Column("unit", "varchar"),
+        Column("service_tier", "varchar"),
+        Column("is_batch", "boolean"),
+        Column("context_above_tokens", "bigint"),
+        Column("region", "varchar"),
+        Column("unit_price", "decimal(38, 18)"),
+        Column("currency", "varchar"),
+        Column("valid_from_at", "timestamp"),
+        Column("valid_to_at", "timestamp"),
+        Column("priority", "bigint"),
+    ),
+    key=("catalog", "price_key", "entry_hash", "unit", "service_tier"),
+    event_at="valid_from_at",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class AuditTable:
+    """A table of schema audit: its meaning, and (name, type, meaning) of each column."""
+
+    name: str
+    description: str
+    columns: tuple[tuple[str, str, str], ...]
+
+
+AUDIT_TABLES = (
+    AuditTable(
+        "load_batches",
+        "One row per landed file: what was read, loaded, already known and refused. "
+        "rows_in = rows_loaded + rows_already_known + rows_quarantined, always.",
+        (
+            ("load_batch_id", "varchar", "Hash of gateway, kind, file name and file bytes."),
+            ("source", "varchar", "Source of tollbook.yml whose folder held the file."),
+            ("kind", "varchar", "Kind of file as the contract names it."),
+            ("file_name", "varchar", "Path below the landing folder."),
+            ("file_sha256", "varchar", "sha256 of the file's bytes as received."),
+            ("status", "varchar", "loaded, rejected or already_known."),
+            ("reason_code", "varchar", "Why the file was rejected."),
+            ("reason", "varchar", "The same in words, with the fix."),
+            ("rows_in", "bigint", "Rows the file holds; 0 when rejected."),
+            ("rows_loaded", "bigint", "Rows written to raw."),
+            ("rows_already_known", "bigint", "Rows raw already held, or held earlier in the file."),
+            ("rows_quarantined", "bigint", "Rows refused; audit.quarantine says why."),
+            ("rows_flagged", "bigint", "Accepted rows that carry at least one code."),
+            ("codes", "varchar", "Reason and flag codes met, sorted, comma-separated."),
+            ("min_event_at", "timestamp", "Earliest event of an accepted row, UTC."),
+            ("max_event_at", "timestamp", "Latest event of an accepted row, UTC."),
+            ("loaded_at", "timestamp", "The run's clock (as_of) when the file was loaded, UTC."),
+            ("batch_number", "bigint", "Counts batches in order of loading."),
+            ("gateway", "varchar", "Gateway the source observes."),
+            ("file_size", "bigint", "Bytes of the file as it lies in landing."),
+            ("file_changed_ns", "bigint", "Modification time of that file, ns since 1970."),
+            ("observed_at", "timestamp", "When the file's content was observed, if it says so."),
+            ("evidence_name", "varchar", "Name of its allow-listed remainder in landing."),
+            ("evidence_size", "bigint", "Bytes of that remainder."),
+            ("evidence_changed_ns", "bigint", "Modification time of that remainder."),
+        ),
+    ),
+    AuditTable(
+        "quarantine",
+        "One row per refused row of a landed file.",
+        (
+            ("load_batch_id", "varchar", "Load batch of the file."),
+            ("source", "varchar", "Source of tollbook.yml."),
+            ("file_name", "varchar", "Path below the landing folder."),
+            ("line_number", "bigint", "Line of the file, or position of the element, from 1."),
+            ("reason_code", "varchar", "Why the row was refused, from the closed list."),
+            ("reason", "varchar", "The same in words: field, what was found, what is accepted."),
+            ("row_sha256", "varchar", "Hash of the row as received."),
+            ("fields", "varchar", "Allow-listed fields of the row as JSON; never content."),
+        ),
+    ),
+    AuditTable(
+        "row_flags",
+        "One row per loaded row and code that a person would follow up.",
+        (
+            ("load_batch_id", "varchar", "Load batch of the file."),
+            ("line_number", "bigint", "Line of the file."),
+            ("code", "varchar", "Flag code."),
+        ),
+    ),
+    AuditTable(
+        "runs",
+        "One row per run and step.",
+        (
+            ("run", "varchar", "Run id of the orchestrator."),
+            ("step", "varchar", "extract, load, build, check, publish, export or run."),
+            ("started_at", "timestamp", "Wall clock at its start, UTC."),
+            ("seconds", "decimal(12, 3)", "How long it took."),
+            ("rows", "bigint", "Rows the step handled, where that has a meaning."),
+            ("status", "varchar", "done, failed, or nothing_new."),
+        ),
+    ),
+    AuditTable(
+        "check_results",
+        "One row per check of the last run.",
+        (
+            ("check", "varchar", "What was checked."),
+            ("table", "varchar", "Table it judges."),
+            ("severity", "varchar", "hard (stops a publish) or warning."),
+            ("passed", "boolean", "Whether it held."),
+            ("failing_rows", "bigint", "Rows that broke it."),
+            ("amount_at_stake", "decimal(38, 18)", "Money of those rows, where it is known."),
+            ("failing_keys", "varchar", "Up to 20 keys of those rows."),
+            ("checked_at", "timestamp", "The run's clock (as_of), UTC."),
+        ),
+    ),
+    AuditTable(
+        "touched_days",
+        "Days whose usage changed since the marts were last built.",
+        (
+            ("table_name", "varchar", "Raw table."),
+            ("touched_date", "date", "UTC day of the records concerned."),
+        ),
+    ),
+    AuditTable(
+        "state",
+        "What a run must remember for the next: fingerprints and the next due moment.",
+        (
+            ("name", "varchar", "What is remembered."),
+            ("value", "varchar", "Its value."),
+        ),
+    ),
+)
+
+
+def raw_tables() -> tuple[RawTable, ...]:
+    """Every table of schema raw."""
+    tables = [table for kind in ROW_KINDS.values() for table in (kind.table, *kind.children)]
+    return (*tables, PRICE_ENTRIES, PRICE_POINTS)
+
+
+def create_schema(connection: duckdb.DuckDBPyConnection) -> None:
+    """Create what is missing of raw and audit, and say what each thing is."""
+    existing = {
+        f"{schema}.{table}"
+        for schema, table in connection.execute(
+            "select table_schema, table_name from information_schema.tables"
+        ).fetchall()
+    }
+    for schema in ("raw", "audit"):
+        connection.execute(f"create schema if not exists {schema}")
+    for table in raw_tables():
+        if f"raw.{table.name}" not in existing:
+            _create_raw(connection, table)
+    for audit in AUDIT_TABLES:
+        if f"audit.{audit.name}" not in existing:
+            _create_audit(connection, audit)
+    if "raw.litellm__contested_requests" not in existing:
+        _create_contested(connection)
+
+
+def _create_raw(connection: duckdb.DuckDBPyConnection, table: RawTable) -> None:
+    columns = [(c.name, c.type, f"Field of the source row: {c.name}.") for c in table.columns]
+    _create(
+        connection,
+        f"raw.{table.name}",
+        "Append-only rows as landed, allow-listed and typed; a correction is a further row.",
+        (*columns, *LINEAGE),
+    )
+
+
+def _create_audit(connection: duckdb.DuckDBPyConnection, audit: AuditTable) -> None:
+    _create(connection, f"audit.{audit.name}", audit.description, audit.columns)
+
+
+def _create_contested(connection: duckdb.DuckDBPyConnection) -> None:
+    _create(
+        connection,
+        "raw.litellm__contested_requests",
+        "Request ids of which raw holds more than one row: restated, repeated or colliding.",
+        (
+            ("_gateway", "varchar", "Gateway."),
+            ("request_id", "varchar", "Request id."),
+        ),
+    )
+
+
+def _create(
+    connection: duckdb.DuckDBPyConnection,
+    name: str,
+    description: str,
+    columns: tuple[tuple[str, str, str], ...],
+) -> None:
+    listed = ", ".join(f'"{column}" {kind}' for column, kind, _ in columns)
+    connection.execute(f"create table {name} ({listed})")
+    connection.execute(f"comment on table {name} is {quoted(description)}")
+    for column, _, meaning in columns:
+        connection.execute(f'comment on column {name}."{column}" is {quoted(meaning)}')

@@ -1,0 +1,414 @@
+"""The check step on small DuckDB files: each planted fault is found, with its keys and money."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from orchestration.warehouse.expectations import (
+    CheckResult,
+    ChecksNotRunError,
+    run_expectations,
+    teach_duckdb,
+)
+
+AS_OF = datetime(2026, 11, 1, 6, 0, tzinfo=UTC)
+
+SCHEMA = """
+create schema marts;
+create schema audit;
+create table marts.usage_records (
+    gateway varchar, request_id varchar, occurrence integer, account_id varchar,
+    started_at timestamp, usage_date date, provider varchar, model varchar, status varchar,
+    gateway_cost decimal(38, 18), list_cost decimal(38, 18), billed_cost decimal(38, 18),
+    currency varchar, cost_status varchar, usage_status varchar, duplicate_of varchar,
+    defect_codes varchar, input_total_tokens bigint, output_total_tokens bigint
+);
+create table marts.exceptions (
+    exception_id varchar, exception_type varchar, severity varchar, blocking boolean,
+    amount_at_stake decimal(38, 18), currency varchar, account_id varchar, billing_month date,
+    subject_type varchar, subject_id varchar, evidence varchar
+);
+create table audit.load_batches (
+    load_batch_id bigint, source varchar, file_name varchar, status varchar, rows_in bigint,
+    rows_loaded bigint, rows_already_known bigint, rows_quarantined bigint
+);
+"""
+USAGE = {
+    "gateway": "litellm",
+    "occurrence": 1,
+    "account_id": "main",
+    "started_at": datetime(2026, 10, 31, 12, 0),  # noqa: DTZ001  # DuckDB TIMESTAMP, in UTC
+    "provider": "openai",
+    "model": "gpt-5",
+    "status": "success",
+    "gateway_cost": Decimal("0.10"),
+    "list_cost": Decimal("0.10"),
+    "billed_cost": Decimal("0.12"),
+    "currency": "USD",
+    "cost_status": "priced",
+}
+MISSING = {
+    "exception_type": "missing_usage_record",
+    "severity": "warning",
+    "blocking": True,
+    "currency": "USD",
+    "account_id": "main",
+}
+
+
+class Warehouse:
+    """A small warehouse file that starts clean and takes one fault at a time."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        with duckdb.connect(str(path)) as connection:
+            connection.execute(SCHEMA)
+        for number in range(1, 4):
+            self.add_usage(request_id=f"chatcmpl-{number}")
+        self.add_batch(file_name="day.jsonl", rows_in=3, rows_loaded=2, rows_quarantined=1)
+        self.add_batch(file_name="torn.jsonl", status="rejected", rows_in=None)
+
+    def add_usage(self, **values: object) -> None:
+        self._insert("marts.usage_records", USAGE | values)
+
+    def add_missing(self, **values: object) -> None:
+        self._insert("marts.exceptions", MISSING | values)
+
+    def add_batch(self, **values: object) -> None:
+        defaults = {"source": "files", "status": "loaded", "rows_loaded": 0}
+        counts = {"rows_already_known": 0, "rows_quarantined": 0}
+        self._insert("audit.load_batches", defaults | counts | values)
+
+    def check(self, docs: Path | None = None) -> dict[str, CheckResult]:
+        results = run_expectations(
+            database=self.path, docs_folder=docs or self.path.parent / "docs", as_of=AS_OF
+        )
+        return {result.check: result for result in results}
+
+    def _insert(self, table: str, row: dict[str, object]) -> None:
+        marks = ", ".join("?" for _ in row)
+        with duckdb.connect(str(self.path)) as connection:
+            connection.execute(
+                f"insert into {table} ({', '.join(row)}) values ({marks})", list(row.values())
+            )
+
+
+@pytest.fixture
+def warehouse(tmp_path: Path) -> Warehouse:
+    return Warehouse(tmp_path / "warehouse.duckdb")
+
+
+def failed(results: dict[str, CheckResult]) -> list[str]:
+    return [result.check for result in results.values() if not result.passed]
+
+
+def test_clean_warehouse_passes_every_check(warehouse: Warehouse) -> None:
+    results = warehouse.check()
+
+    assert failed(results) == []
+    assert len(results) == 8
+    for result in results.values():
+        assert (result.failing_rows, result.amount_at_stake, result.failing_keys) == (0, None, [])
+
+
+def test_empty_warehouse_passes_every_check(tmp_path: Path) -> None:
+    path = tmp_path / "empty.duckdb"
+    with duckdb.connect(str(path)) as connection:
+        connection.execute(SCHEMA)
+
+    results = run_expectations(database=path, docs_folder=tmp_path / "docs", as_of=AS_OF)
+
+    assert [result.check for result in results if not result.passed] == []
+
+
+def test_repeated_request_id_is_found_with_the_money_of_all_but_the_first(
+    warehouse: Warehouse,
+) -> None:
+    # A collision that counts in the totals, and a marked duplicate that does not.
+    warehouse.add_usage(request_id="chatcmpl-1", occurrence=2, billed_cost=Decimal("0.34"))
+    warehouse.add_usage(
+        request_id="chatcmpl-2",
+        occurrence=2,
+        gateway_cost=Decimal("0.000000000000000001"),
+        billed_cost=Decimal(0),
+        duplicate_of="litellm/chatcmpl-2/1",
+    )
+    warehouse.add_usage(gateway="kong", request_id="chatcmpl-3")
+
+    result = warehouse.check()["request ids are unique"]
+
+    assert not result.passed
+    assert result.severity == "warning"
+    assert result.table == "marts.usage_records"
+    assert result.failing_rows == 2
+    assert result.failing_keys == ["litellm/chatcmpl-1", "litellm/chatcmpl-2"]
+    assert result.amount_at_stake == Decimal("0.340000000000000001")
+
+
+def test_missing_usage_record_is_found_with_subject_and_amount(warehouse: Warehouse) -> None:
+    warehouse.add_missing(subject_id="app/req-77", amount_at_stake=Decimal("1.25"))
+    warehouse.add_missing(subject_id="litellm/2026-10-30/gpt-5", amount_at_stake=None)
+    warehouse.add_missing(subject_id="a wallet", exception_type="low_balance")
+
+    result = warehouse.check()["no usage record is missing"]
+
+    assert (result.severity, result.failing_rows) == ("warning", 2)
+    assert result.failing_keys == ["app/req-77", "litellm/2026-10-30/gpt-5"]
+    assert result.amount_at_stake == Decimal("1.25")
+
+
+def test_unpriced_usage_is_found_with_the_gateways_own_charge(warehouse: Warehouse) -> None:
+    unpriced = {"cost_status": "unpriced", "list_cost": None, "billed_cost": None}
+    warehouse.add_usage(request_id="u-1", gateway_cost=Decimal("2.5"), **unpriced)
+    warehouse.add_usage(request_id="u-2", gateway_cost=Decimal(0), **unpriced)
+
+    results = warehouse.check()
+
+    assert failed(results) == ["every usage is priced"]
+    result = results["every usage is priced"]
+    assert (result.severity, result.failing_rows) == ("warning", 2)
+    assert result.failing_keys == ["litellm/u-1", "litellm/u-2"]
+    assert result.amount_at_stake == Decimal("2.5")
+
+
+def test_file_that_does_not_add_up_is_a_hard_failure_without_an_amount(
+    warehouse: Warehouse,
+) -> None:
+    warehouse.add_batch(file_name="lost.jsonl", rows_in=10, rows_loaded=9)
+    warehouse.add_batch(file_name="grown.jsonl", rows_in=None, rows_loaded=5)
+
+    results = warehouse.check()
+
+    assert failed(results) == ["every file adds up"]
+    result = results["every file adds up"]
+    assert (result.severity, result.table) == ("hard", "audit.load_batches")
+    assert (result.failing_rows, result.amount_at_stake) == (2, None)
+    assert result.failing_keys == ["files/grown.jsonl", "files/lost.jsonl"]
+
+
+@pytest.mark.parametrize(
+    ("values", "check", "amount"),
+    [
+        ({"list_cost": Decimal(-1)}, "money columns are never negative", "1"),
+        (
+            {"list_cost": Decimal(-1), "billed_cost": Decimal(-3)},
+            "money columns are never negative",
+            "3",
+        ),
+        ({"cost_status": "cheap"}, "cost_status is one of the known states", "0.12"),
+        ({"cost_status": None}, "cost_status is one of the known states", "0.12"),
+        ({"list_cost": None}, "a cost is known exactly when cost_status says so", "0.12"),
+        (
+            {"cost_status": "quantity_unknown"},
+            "a cost is known exactly when cost_status says so",
+            "0.12",
+        ),
+    ],
+)
+def test_contradiction_in_a_record_is_a_hard_failure(
+    warehouse: Warehouse, values: dict[str, object], check: str, amount: str
+) -> None:
+    warehouse.add_usage(request_id="odd", **values)
+
+    results = warehouse.check()
+
+    assert failed(results) == [check]
+    assert results[check].severity == "hard"
+    assert results[check].failing_rows == 1
+    assert results[check].failing_keys == ["litellm/odd"]
+    assert results[check].amount_at_stake == Decimal(amount)
+
+
+def test_usage_is_in_the_future_from_a_day_after_the_runs_clock(warehouse: Warehouse) -> None:
+    on_the_edge = datetime(2026, 11, 2, 6, 0)  # noqa: DTZ001
+    warehouse.add_usage(request_id="edge", started_at=on_the_edge)
+    warehouse.add_usage(request_id="ahead", started_at=on_the_edge.replace(microsecond=1))
+
+    results = warehouse.check()
+
+    assert failed(results) == ["no usage is dated in the future"]
+    result = results["no usage is dated in the future"]
+    assert (result.severity, result.failing_keys) == ("warning", ["litellm/ahead"])
+    assert result.amount_at_stake == Decimal("0.12")
+
+
+def test_amounts_of_two_currencies_are_never_added(warehouse: Warehouse) -> None:
+    warehouse.add_missing(subject_id="a", amount_at_stake=Decimal(1))
+    warehouse.add_missing(subject_id="b", amount_at_stake=Decimal(2), currency="EUR")
+
+    result = warehouse.check()["no usage record is missing"]
+
+    assert result.amount_at_stake is None
+    assert result.amounts == {"EUR": Decimal(2), "USD": Decimal(1)}
+
+
+def test_result_names_the_twenty_keys_with_most_money_and_counts_the_rest(
+    warehouse: Warehouse,
+) -> None:
+    for number in range(25):
+        warehouse.add_missing(subject_id=f"app/{number:02}", amount_at_stake=Decimal(number))
+
+    result = warehouse.check()["no usage record is missing"]
+
+    assert result.failing_rows == 25
+    assert result.failing_keys == [f"app/{number:02}" for number in range(24, 4, -1)]
+    assert result.amount_at_stake == Decimal(300)
+
+
+def test_page_shows_failing_keys_and_money_and_nothing_from_elsewhere(
+    warehouse: Warehouse, tmp_path: Path
+) -> None:
+    warehouse.add_usage(
+        request_id="chatcmpl-1", occurrence=2, billed_cost=Decimal("1234.000000000000000001")
+    )
+    warehouse.add_usage(request_id="<script>alert(1)</script>", cost_status="cheap")
+    warehouse.add_missing(subject_id="<img src=x>", amount_at_stake=Decimal(7))
+    docs = tmp_path / "pages" / "checks"
+
+    warehouse.check(docs)
+
+    page = (docs / "index.html").read_text(encoding="utf-8")
+    assert "litellm/chatcmpl-1" in page
+    assert "1,234.000000000000000001 USD" in page
+    assert "litellm/&lt;script>alert(1)" in page
+    assert "&lt;img src=x&gt;" in page
+    assert "<script" not in page
+    assert "<img" not in page
+    assert "http://" not in page
+    assert "https://" not in page
+    assert [path.name for path in docs.iterdir()] == ["index.html"]
+
+
+def test_page_is_the_same_bytes_for_the_same_warehouse_and_replaces_the_last(
+    warehouse: Warehouse, tmp_path: Path
+) -> None:
+    warehouse.add_missing(subject_id="app/req-77", amount_at_stake=Decimal("1.25"))
+    page = tmp_path / "docs" / "index.html"
+
+    warehouse.check()
+    first = page.read_bytes()
+    warehouse.check()
+
+    assert page.read_bytes() == first
+
+
+def test_file_can_be_written_again_right_after_the_checks(warehouse: Warehouse) -> None:
+    warehouse.check()
+
+    warehouse.add_usage(request_id="next")
+
+
+def test_a_path_with_special_characters_is_opened(tmp_path: Path) -> None:
+    folder = tmp_path / "a b%20 $HOME #1 é"
+    folder.mkdir()
+
+    assert failed(Warehouse(folder / "ware house.duckdb").check()) == []
+
+
+def test_table_that_is_not_there_is_an_error_and_not_a_passed_check(warehouse: Warehouse) -> None:
+    with duckdb.connect(str(warehouse.path)) as connection:
+        connection.execute("drop table marts.exceptions")
+
+    with pytest.raises(ChecksNotRunError, match="exceptions"):
+        warehouse.check()
+    warehouse.add_usage(request_id="the file is free again")
+
+
+def test_column_that_is_not_there_is_an_error_and_not_a_passed_check(warehouse: Warehouse) -> None:
+    with duckdb.connect(str(warehouse.path)) as connection:
+        connection.execute("alter table marts.usage_records drop column cost_status")
+
+    with pytest.raises(ChecksNotRunError, match="cost_status"):
+        warehouse.check()
+
+
+def test_database_that_is_not_there_is_an_error_and_is_not_created(tmp_path: Path) -> None:
+    path = tmp_path / "absent.duckdb"
+
+    with pytest.raises(ChecksNotRunError, match=r"absent\.duckdb"):
+        run_expectations(database=path, docs_folder=tmp_path / "docs", as_of=AS_OF)
+
+    assert not path.exists()
+
+
+def test_progress_is_reported_before_each_step(warehouse: Warehouse, tmp_path: Path) -> None:
+    lines: list[str] = []
+
+    run_expectations(
+        database=warehouse.path, docs_folder=tmp_path, as_of=AS_OF, progress=lines.append
+    )
+
+    assert lines == [
+        "checks: loading Great Expectations",
+        "checks: marts.usage_records",
+        "checks: marts.exceptions",
+        "checks: audit.load_batches",
+        "checks: writing Data Docs",
+    ]
+
+
+def test_run_is_quiet_and_leaves_nothing_outside_the_docs_folder(
+    warehouse: Warehouse, tmp_path: Path
+) -> None:
+    warehouse.add_missing(subject_id="app/req-77", amount_at_stake=Decimal("1.25"))
+    home = tmp_path / "home"
+    home.mkdir()
+    code = (
+        "import sys, pathlib, datetime\n"
+        "import orchestration.warehouse.expectations as checks\n"
+        "assert 'great_expectations' not in sys.modules, 'imported too early'\n"
+        f"checks.run_expectations(database=pathlib.Path({str(warehouse.path)!r}),"
+        f" docs_folder=pathlib.Path({str(tmp_path / 'docs')!r}),"
+        " as_of=datetime.datetime(2026, 11, 1, tzinfo=datetime.UTC))\n"
+        "assert 'posthog' not in sys.modules, 'telemetry'\n"
+    )
+
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=home,
+        env={"HOME": str(home), "TMPDIR": str(home), "PATH": ""},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert list(home.iterdir()) == []
+
+
+def test_great_expectations_cannot_read_duckdb_without_the_adapter(
+    warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("orchestration.warehouse.expectations.teach_duckdb", lambda: None)
+    from great_expectations.execution_engine import sqlalchemy_execution_engine as engine
+
+    untaught = tuple(
+        name for name in engine._PERSISTED_CONNECTION_DIALECTS if name.value != "duckdb"
+    )
+    monkeypatch.setattr(engine, "_PERSISTED_CONNECTION_DIALECTS", untaught)
+
+    with pytest.raises(ChecksNotRunError, match="could not be checked"):
+        warehouse.check()
+
+
+def test_adapter_adds_itself_once_and_says_so_when_it_no_longer_fits(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from great_expectations.execution_engine import sqlalchemy_execution_engine as engine
+
+    teach_duckdb()
+    teach_duckdb()
+    names = [name.value for name in engine._PERSISTED_CONNECTION_DIALECTS]
+    assert names.count("duckdb") == 1
+
+    monkeypatch.delattr(engine, "_PERSISTED_CONNECTION_DIALECTS")
+    with pytest.raises(ChecksNotRunError, match="_PERSISTED_CONNECTION_DIALECTS"):
+        teach_duckdb()
