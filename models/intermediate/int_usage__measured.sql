@@ -141,8 +141,10 @@ measured as (
         stated * coalesce(maps_grounding_requests, 0) as maps_grounding_calls,
         stated * case when call_type in ('run_code', 'arun_code') then 1 else 0 end as code_sessions,
         case when endpoint = 'tool' then 1 else 0 end as tool_calls,
-        -- Status polls, file contents and routing classifiers are calls, not requests.
-        case when is_bookkeeping or internal_call_origin is not null then 0 else 1 end as requests,
+        -- Status polls, file contents and routing classifiers are calls, not requests; a batch of
+        -- several models was one.
+        case when is_bookkeeping or internal_call_origin is not null or part_number > 1 then 0 else 1 end
+            as requests,
         stated * 0 as storage_gibibyte_hours,
         stated * 0 as provisioned_unit_hours
     from stated

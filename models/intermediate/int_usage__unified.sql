@@ -15,6 +15,7 @@ parts as (
             model,
             {{ litellm_quantities() | join(',\n            ') }}
         ),
+        spend_logs.model as logged_model,
         coalesce(batch_usage.batch_model, spend_logs.model) as model,
         {% for name in litellm_quantities() -%}
         case when batch_usage.batch_model is null then spend_logs.{{ name }} else batch_usage.{{ name }} end

@@ -38,9 +38,11 @@ final as (
         strftime(started_at, '%Y-%m') as billing_month,
         {{ provider_name('price_provider') }} as provider,
         {{ without_routing_prefix('price_model', 'price_provider') }} as model,
+        {{ without_routing_prefix('logged_model', 'price_provider') }} as logged_model,
         model_group,
         endpoint,
         call_type,
+        has_output,
         service_tier,
         is_batch,
         case

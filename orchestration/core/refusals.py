@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from dataclasses import dataclass
 
@@ -80,8 +81,17 @@ class RefusedError(ValueError):
         self.refusal = Refusal(code=code, field=field, reason=reason)
 
 
+# Credentials by the beginnings their issuers give them. A letter or digit before one makes it part
+# of a word: `risk-analytics` and `network-platform` are names of teams.
 _SECRET = re.compile(
-    r"(?:sk|rk|pk)-[A-Za-z0-9_-]{8,}|(?:whsec|rzp_(?:live|test))_?[A-Za-z0-9]{6,}|Bearer\s+\S+",
+    r"(?<![A-Za-z0-9])(?:"
+    r"(?:sk|rk|pk)-[A-Za-z0-9_-]{8,}"
+    r"|(?:sk|rk|pk)_(?:live|test)_[A-Za-z0-9]{6,}"
+    r"|whsec_[A-Za-z0-9_-]{6,}|rzp_(?:live|test)_[A-Za-z0-9]{6,}"
+    r"|gsk_[A-Za-z0-9]{16,}|xai-[A-Za-z0-9]{16,}|hf_[A-Za-z0-9]{16,}|gh[pousr]_[A-Za-z0-9]{16,}"
+    r"|AKIA[A-Z0-9]{16}|AIza[A-Za-z0-9_-]{30,}"
+    r"|eyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,}(?:\.[A-Za-z0-9_-]*)?"
+    r"|Bearer\s+\S+)",
     re.IGNORECASE,
 )
 
@@ -89,6 +99,15 @@ _SECRET = re.compile(
 def without_secrets(text: str) -> str:
     """The text with whatever looks like a credential replaced."""
     return _SECRET.sub("[secret removed]", text)
+
+
+def with_hashed_secrets(text: str) -> str:
+    """The text with credentials replaced by their hash, so that two of them stay apart."""
+    return _SECRET.sub(lambda match: f"[sha256 {_sha256(match[0])}]", text)
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
 def shown(value: object, limit: int = 60) -> str:
@@ -102,3 +121,21 @@ def shown(value: object, limit: int = 60) -> str:
     text = without_secrets(str(value))
     cut = text if len(text) <= limit else text[:limit] + "..."
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in cut)
+
+
+_SHORT_WORDS = re.compile(r"[-+]?(?:nan|inf|infinity|true|false|null|none)\Z", re.IGNORECASE)
+
+
+def shown_figure(value: object) -> str:
+    """What stands where a number or a time should, as a message may repeat it.
+
+    Anything that could be a sentence is described by its length: columns that slipped by one may
+    hold a prompt here.
+    """
+    if not isinstance(value, str):
+        return shown(value)
+    letters = sum(character.isalpha() for character in value)
+    is_figure = len(value) <= 40 and letters <= 4 and any(c.isdigit() for c in value)
+    if is_figure or value.strip() == "" or _SHORT_WORDS.match(value):
+        return f"'{shown(value)}'"
+    return f"text of {len(value)} characters"

@@ -183,7 +183,8 @@ def _open(database: Path) -> Iterator[tuple[AbstractDataContext, SQLDatasource]]
     try:
         source = context.data_sources.add_sql("warehouse", connection_string=url)
     except TestConnectionError as error:
-        raise ChecksNotRunError(f"cannot read {database}: {error.__cause__ or error}") from error
+        reason = getattr(error.__cause__, "orig", error)
+        raise ChecksNotRunError(f"cannot read {database}: {reason}") from error
     try:
         yield context, source
     finally:
@@ -204,6 +205,7 @@ def _run_suite(context: AbstractDataContext, source: SQLDatasource, suite: Suite
     """Validate one table; GX decides whether a check passed, SQL measures what failed."""
     import great_expectations as gx
 
+    _raise_if_not_bound(source, suite)
     # GX puts cells into its pages as they are, so the key is made safe for HTML here.
     key = f"replace(replace({suite.key}, '&', '&amp;'), '<', '&lt;')"
     asset = source.add_query_asset(suite.table, f"select *, {key} as record from {suite.table}")
@@ -237,6 +239,23 @@ def _run_suite(context: AbstractDataContext, source: SQLDatasource, suite: Suite
         ]
 
 
+def _raise_if_not_bound(source: SQLDatasource, suite: Suite) -> None:
+    """Raise where a table or a column is missing.
+
+    GX retries in the transaction that the first error aborted, and reports only the last error.
+    """
+    from sqlalchemy.exc import DBAPIError
+
+    with source.get_engine().connect() as connection:
+        for check in suite.checks:
+            try:
+                connection.exec_driver_sql(f"{_failing_rows_sql(suite, check)} limit 0")
+            except DBAPIError as error:
+                raise ChecksNotRunError(
+                    f"{check.name}: {suite.table} cannot be checked: {error.orig}"
+                ) from error
+
+
 def _expectations(suite: Suite, check: Check) -> list[Expectation]:
     """The expectations that decide a check."""
     from great_expectations.expectations.expectation_configuration import ExpectationConfiguration
@@ -257,18 +276,19 @@ def _expectations(suite: Suite, check: Check) -> list[Expectation]:
 
 def _no_failing_row(suite: Suite, check: Check) -> BuiltIn:
     """The expectation that the check's own query finds no row."""
-    columns = [f"{suite.key} as record"]
-    columns += [f"cast({column} as varchar) as {column}" for column in check.shown]
-    order = "record"
+    columns = ["record", *(f"cast({column} as varchar) as {column}" for column in check.shown)]
     if check.amount:
-        columns += [f"cast({check.amount} as varchar) as at_stake", suite.currency]
-        order = f"{check.amount} desc nulls last, record"
-    query = f"select {', '.join(columns)} from {{batch}} {check.failing} order by {order}"
+        columns += ["cast(amount as varchar) as at_stake", "currency"]
+    query = (
+        f"select {', '.join(columns)} from ({_failing_rows_sql(suite, check, '{batch}')}) "
+        "order by amount desc nulls last, record"
+    )
+    clause = html.escape(f"{suite.table} {check.failing}", quote=False)
     _register_expect_no_rows()
     return BuiltIn(
         type="expect_no_rows",
         kwargs={"unexpected_rows_query": query},
-        says=html.escape(f"No row of {suite.table} {check.failing}", quote=False),
+        says=f"No row is found: <code>{clause}</code>",
     )
 
 
@@ -291,9 +311,9 @@ def _register_expect_no_rows() -> None:
         @renderer(renderer_type=LegacyDiagnosticRendererType.UNEXPECTED_TABLE)
         def _diagnostic_unexpected_table_renderer(
             cls,
-            configuration: ExpectationConfiguration | None = None,
+            configuration: ExpectationConfiguration | None = None,  # noqa: ARG003
             result: ExpectationValidationResult | None = None,
-            runtime_configuration: dict[str, Any] | None = None,
+            runtime_configuration: dict[str, Any] | None = None,  # noqa: ARG003
         ) -> list[RenderedTableContent | CollapseContent] | None:
             return [_rows_table(rows)] if (rows := _found_rows(result)) else None
 
@@ -330,15 +350,17 @@ def _judge(
     """The result of one check, measured on the rows that fail.
 
     Raises:
-        ChecksNotRunError: GX could not evaluate it, or failed it where SQL finds no row.
+        ChecksNotRunError: GX could not evaluate it, or it and SQL disagree about the rows.
     """
     _raise_if_not_run(suite, check, validations)
     passed = all(validation.success for validation in validations)
-    rows, amounts = (0, {}) if passed else _measure(connection, suite, check)
-    if not passed and not rows:
+    # Without built-ins GX ran the same query, so that a pass leaves nothing to measure.
+    asked_twice = bool(check.built_ins)
+    rows, amounts = (0, {}) if passed and not asked_twice else _measure(connection, suite, check)
+    if passed == bool(rows):
         raise ChecksNotRunError(
-            f"{check.name}: Great Expectations fails {suite.table}, yet no row satisfies "
-            f"'{check.failing}'; the suite contradicts itself"
+            f"{check.name}: Great Expectations {'passes' if passed else 'fails'} {suite.table}, "
+            f"yet {rows} rows satisfy '{check.failing}'; the suite contradicts itself"
         )
     return CheckResult(
         check=check.name,
@@ -369,13 +391,15 @@ def _raise_if_not_run(
                 )
 
 
-def _failing_rows_sql(suite: Suite, check: Check) -> str:
-    """One row per failing row: `record`, `currency`, `amount` in that currency."""
-    return (
-        f"select {suite.key} as record, {suite.currency} as currency, "
-        f"cast({check.amount or 'null'} as decimal(38, 18)) as amount "
-        f"from {suite.table} {check.failing}"
-    )
+def _failing_rows_sql(suite: Suite, check: Check, relation: str | None = None) -> str:
+    """One row per failing row: `record`, `currency`, `amount` in that currency, what is shown."""
+    columns = [
+        f"{suite.key} as record",
+        f"{suite.currency} as currency",
+        f"cast({check.amount or 'null'} as decimal(38, 18)) as amount",
+        *check.shown,
+    ]
+    return f"select {', '.join(columns)} from {relation or suite.table} {check.failing}"
 
 
 def _measure(connection: Connection, suite: Suite, check: Check) -> tuple[int, dict[str, Decimal]]:
@@ -474,8 +498,8 @@ _PAGE = """\
 {% set hard = results | selectattr("state", "eq", "failed") | list -%}
 <p class="lead">As of {{ as_of }}: {{ results | length - failed | length }} of
 {{ results | length }} checks passed.
-{% if hard %}<strong class="failed">{{ hard | length }} stopped the publish.</strong>
-{% else %}Nothing stops a publish.{% endif %}</p>
+{% if hard %}<strong class="failed">Hard checks that failed: {{ hard | length }}. They stop the
+publish.</strong>{% else %}No hard check failed.{% endif %}</p>
 <table class="summary">
 <thead><tr><th>Result</th><th>Check</th><th>Table</th><th>Kind</th>
 <th class="number">Failing rows</th><th class="number">At stake</th></tr></thead>
@@ -506,18 +530,19 @@ ROWS_SHOWN, those with most money at stake first; amounts are exact.</footer>
 
 _STYLE = """
 body { margin: 0; font: 15px/1.5 system-ui, sans-serif; color: #1f2430; background: #f6f7f9; }
-main { max-width: 72rem; margin: 0 auto; padding: 2rem 1.5rem 4rem; }
+main { max-width: 80rem; margin: 0 auto; padding: 2rem 1.5rem 4rem; }
 h1 { font-size: 1.7rem; margin: 0; }
 h2 { font-size: 1.15rem; margin: 0; }
 .lead { margin: .25rem 0 1.5rem; }
 section { background: #fff; border: 1px solid #dfe3ea; border-radius: 6px;
-  padding: 1rem 1.25rem; margin-top: 1.25rem; }
+  padding: 1rem 1.25rem; margin-top: 1.25rem; overflow-x: auto; }
 section > p { margin: .4rem 0 .9rem; color: #4b5363; max-width: 60rem; }
 table { border-collapse: collapse; width: 100%; background: #fff; }
 .summary { border: 1px solid #dfe3ea; }
 th, td { padding: .4rem .7rem; text-align: left; vertical-align: top;
-  border-bottom: 1px solid #e8ebf0; overflow-wrap: anywhere; }
-th { font-weight: 600; background: #f0f2f6; }
+  border-bottom: 1px solid #e8ebf0; overflow-wrap: break-word; }
+th { font-weight: 600; background: #f0f2f6; white-space: nowrap; }
+code { font-size: .85em; color: #4b5363; }
 .number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
 td table { margin-top: .6rem; font-size: .9em; }
 a { color: #1a56b0; }
@@ -525,9 +550,8 @@ a { color: #1a56b0; }
   text-align: center; font-size: .85rem; font-weight: 600; color: #fff; }
 .badge.passed { background: #22703c; }
 .badge.warning { background: #8a5a00; }
-.badge.failed, .badge-failed { background: #b3261e; }
-.failed, .text-danger { color: #b3261e; }
-.badge.failed { color: #fff; }
+.badge.failed { background: #b3261e; }
+strong.failed, .text-danger { color: #b3261e; }
 .fas::before { font-style: normal; font-weight: 700; }
 .fa-check-circle::before { content: "\\2713"; color: #22703c; }
 .fa-times::before { content: "\\2717"; }

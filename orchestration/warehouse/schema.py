@@ -57,6 +57,14 @@ PRICE_POINTS = RawTable(
 )
 
 
+_SOURCES = (
+    ("source", "varchar", "Name of the source."),
+    ("kind", "varchar", "Kind of source as the contract names it."),
+    ("gateway", "varchar", "Gateway it observes."),
+    ("expected_interval_minutes", "bigint", "How often something should arrive; null: no plan."),
+)
+
+
 @dataclass(frozen=True, slots=True)
 class AuditTable:
     """A table of schema audit: its meaning, and (name, type, meaning) of each column."""
@@ -181,7 +189,7 @@ def create_schema(connection: duckdb.DuckDBPyConnection) -> None:
             "select table_schema, table_name from information_schema.tables"
         ).fetchall()
     }
-    for schema in ("raw", "audit"):
+    for schema in ("raw", "audit", "reference", "staging", "intermediate", "marts", "exports"):
         connection.execute(f"create schema if not exists {schema}")
     for table in raw_tables():
         if f"raw.{table.name}" not in existing:
@@ -189,6 +197,8 @@ def create_schema(connection: duckdb.DuckDBPyConnection) -> None:
     for audit in AUDIT_TABLES:
         if f"audit.{audit.name}" not in existing:
             _create_audit(connection, audit)
+    if "reference.sources" not in existing:
+        _create(connection, "reference.sources", "One row per source of tollbook.yml.", _SOURCES)
     if "raw.litellm__contested_requests" not in existing:
         _create_contested(connection)
 

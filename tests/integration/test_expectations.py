@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
 
 import duckdb
 import pytest
 
+from orchestration.warehouse.expectation_suites import BuiltIn, Check, Suite
 from orchestration.warehouse.expectations import (
     CheckResult,
     ChecksNotRunError,
@@ -45,6 +46,7 @@ USAGE = {
     "occurrence": 1,
     "account_id": "main",
     "started_at": datetime(2026, 10, 31, 12, 0),  # noqa: DTZ001  # DuckDB TIMESTAMP, in UTC
+    "usage_date": date(2026, 10, 31),
     "provider": "openai",
     "model": "gpt-5",
     "status": "success",
@@ -152,6 +154,29 @@ def test_repeated_request_id_is_found_with_the_money_of_all_but_the_first(
     assert result.amount_at_stake == Decimal("0.340000000000000001")
 
 
+def test_each_later_record_counts_once_and_parts_of_one_batch_do_not(
+    warehouse: Warehouse,
+) -> None:
+    for occurrence in range(2, 12):
+        warehouse.add_usage(request_id="chatcmpl-1", occurrence=occurrence)
+    for occurrence in (1, 2):
+        warehouse.add_usage(
+            request_id="batch", occurrence=occurrence, defect_codes="batch_of_several_models"
+        )
+        warehouse.add_usage(
+            request_id="batch",
+            occurrence=occurrence + 2,
+            defect_codes="batch_of_several_models",
+            duplicate_of=f"litellm/batch/{occurrence}",
+        )
+
+    result = warehouse.check()["request ids are unique"]
+
+    assert result.failing_rows == 12
+    assert result.failing_keys == ["litellm/chatcmpl-1", "litellm/batch"]
+    assert result.amount_at_stake == 10 * Decimal("0.12") + 2 * Decimal("0.10")
+
+
 def test_missing_usage_record_is_found_with_subject_and_amount(warehouse: Warehouse) -> None:
     warehouse.add_missing(subject_id="app/req-77", amount_at_stake=Decimal("1.25"))
     warehouse.add_missing(subject_id="litellm/2026-10-30/gpt-5", amount_at_stake=None)
@@ -168,10 +193,11 @@ def test_unpriced_usage_is_found_with_the_gateways_own_charge(warehouse: Warehou
     unpriced = {"cost_status": "unpriced", "list_cost": None, "billed_cost": None}
     warehouse.add_usage(request_id="u-1", gateway_cost=Decimal("2.5"), **unpriced)
     warehouse.add_usage(request_id="u-2", gateway_cost=Decimal(0), **unpriced)
+    warehouse.add_usage(request_id="u-1", occurrence=2, duplicate_of="litellm/u-1/1", **unpriced)
 
     results = warehouse.check()
 
-    assert failed(results) == ["every usage is priced"]
+    assert failed(results) == ["request ids are unique", "every usage is priced"]
     result = results["every usage is priced"]
     assert (result.severity, result.failing_rows) == ("warning", 2)
     assert result.failing_keys == ["litellm/u-1", "litellm/u-2"]
@@ -336,6 +362,27 @@ def test_database_that_is_not_there_is_an_error_and_is_not_created(tmp_path: Pat
         run_expectations(database=path, docs_folder=tmp_path / "docs", as_of=AS_OF)
 
     assert not path.exists()
+
+
+@pytest.mark.parametrize(("floor", "failing"), [(0, "list_cost > 0"), (1, "list_cost < 0")])
+def test_built_in_that_disagrees_with_its_own_query_is_an_error(
+    warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch, floor: int, failing: str
+) -> None:
+    built_in = BuiltIn(
+        type="expect_column_values_to_be_between",
+        kwargs={"column": "occurrence", "min_value": floor + 1},
+        says="",
+    )
+    check = Check(
+        name="odd", severity="hard", meaning="", failing=f"where {failing}", built_ins=(built_in,)
+    )
+    suite = Suite(
+        table="marts.usage_records", key="request_id", currency="currency", checks=(check,)
+    )
+    monkeypatch.setattr("orchestration.warehouse.expectations.suites", lambda **_: (suite,))
+
+    with pytest.raises(ChecksNotRunError, match="contradicts itself"):
+        warehouse.check()
 
 
 def test_progress_is_reported_before_each_step(warehouse: Warehouse, tmp_path: Path) -> None:

@@ -1,0 +1,32 @@
+-- Grain: one row per failed record that delivered nothing and was charged.
+
+with usage as (
+    select * from {{ ref('usage_records') }}
+    where
+        duplicate_of is null
+        and (status = 'failure' or http_status >= 500)
+        and not has_output
+        and (coalesce(billed_cost, 0) > 0 or coalesce(gateway_cost, 0) > 0)
+),
+
+described as (
+    select
+        account_id,
+        billing_month,
+        currency,
+        case when gateway_cost > 0 then gateway_cost else billed_cost end as amount_at_stake,
+        usage_record_id as evidence_keys,
+        'usage_record' as subject_type,
+        usage_record_id as subject_id,
+        'select * from marts.usage_records where usage_record_id = '
+        || {{ as_literal('usage_record_id') }} as evidence
+    from usage
+),
+
+final as (
+    select
+        {{ exception_columns('charged_failure', 'error', false, 'Claim the charge back: nothing was delivered.') }}
+    from described
+)
+
+select * from final

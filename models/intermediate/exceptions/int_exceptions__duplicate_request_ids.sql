@@ -1,0 +1,37 @@
+-- Grain: one row per gateway and request id that was logged again with equal key, model, tokens.
+
+with usage as (
+    select * from {{ ref('usage_records') }}
+    where duplicate_of is not null
+),
+
+grouped as (
+    select
+        account_id,
+        min(billing_month) as billing_month,
+        currency,
+        gateway,
+        request_id,
+        sum(coalesce(nullif(gateway_cost, 0), billed_cost)) as amount_at_stake,
+        string_agg(usage_record_id, ',' order by usage_record_id) as evidence_keys
+    from usage
+    group by account_id, currency, gateway, request_id
+),
+
+described as (
+    select
+        *,
+        'request' as subject_type,
+        gateway || '/' || request_id as subject_id,
+        'select * from marts.usage_records where gateway = ' || {{ as_literal('gateway') }}
+        || ' and request_id = ' || {{ as_literal('request_id') }} as evidence
+    from grouped
+),
+
+final as (
+    select
+        {{ exception_columns('duplicate_request_id', 'error', true, 'Confirm that the call was made once, then approve or dispute the later records.') }}
+    from described
+)
+
+select * from final

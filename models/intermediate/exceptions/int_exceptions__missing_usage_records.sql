@@ -1,0 +1,57 @@
+-- Grain: one row per application request without a usage record, and one per gateway, UTC day and
+-- model of which the edge counted more requests than were logged.
+
+with app_requests as (
+    select * from {{ ref('int_app_requests__priced') }}
+),
+
+compared as (
+    select * from {{ ref('int_gateway_counts__compared') }}
+    where counted_requests > logged_requests
+),
+
+from_apps as (
+    select
+        'unassigned' as account_id,
+        strftime(occurred_at, '%Y-%m') as billing_month,
+        coalesce(currency, 'USD') as currency,
+        list_cost as amount_at_stake,
+        request_id as evidence_keys,
+        'app_request' as subject_type,
+        gateway || '/' || request_id as subject_id,
+        'select * from marts.usage_records where gateway = ' || {{ as_literal('gateway') }}
+        || ' and request_id = ' || {{ as_literal('request_id') }} as evidence
+    from app_requests
+),
+
+from_counts as (
+    select
+        account_id,
+        strftime(usage_date, '%Y-%m') as billing_month,
+        'USD' as currency,
+        cast(
+            cast(counted_requests - logged_requests as decimal(12, 0))
+            * cast(mean_billed_cost as decimal(25, 18)) as decimal(38, 18)
+        ) as amount_at_stake,
+        counted_hours || ' logged ' || cast(logged_requests as varchar) as evidence_keys,
+        'gateway_day_model' as subject_type,
+        concat_ws('/', gateway, cast(usage_date as varchar), model) as subject_id,
+        'select * from marts.usage_records where gateway = ' || {{ as_literal('gateway') }}
+        || ' and usage_date = ' || {{ as_literal('cast(usage_date as varchar)') }}
+        || coalesce(' and logged_model = ' || {{ as_literal('model') }}, '') as evidence
+    from compared
+),
+
+described as (
+    select * from from_apps
+    union all
+    select * from from_counts
+),
+
+final as (
+    select
+        {{ exception_columns('missing_usage_record', 'warning', true, 'Find where the record was lost: the gateway log has fewer calls than were made.') }}
+    from described
+)
+
+select * from final

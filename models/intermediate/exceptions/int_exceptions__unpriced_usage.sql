@@ -1,0 +1,40 @@
+-- Grain: one row per gateway, model, unit without a price, and billing month.
+-- A record counts at the first of its units that lacks a price, so that no amount counts twice.
+
+with usage as (
+    select * from {{ ref('usage_records') }}
+    where duplicate_of is null and cost_status = 'unpriced'
+),
+
+grouped as (
+    select
+        account_id,
+        billing_month,
+        currency,
+        gateway,
+        coalesce(model, '') as model,
+        unpriced_unit,
+        nullif(sum(case when gateway_cost > 0 then gateway_cost else 0 end), 0) as amount_at_stake,
+        cast(count(*) as varchar) as evidence_keys
+    from usage
+    group by account_id, billing_month, currency, gateway, coalesce(model, ''), unpriced_unit
+),
+
+described as (
+    select
+        *,
+        'model_unit' as subject_type,
+        gateway || '/' || model || '/' || unpriced_unit as subject_id,
+        'select * from marts.usage_records where cost_status = ''unpriced'' and gateway = '
+        || {{ as_literal('gateway') }} || ' and model = ' || {{ as_literal('model') }}
+        || ' and billing_month = ' || {{ as_literal('billing_month') }} as evidence
+    from grouped
+),
+
+final as (
+    select
+        {{ exception_columns('unpriced_usage', 'error', true, 'Add the price of this unit: drop a price_catalog file that has it.') }}
+    from described
+)
+
+select * from final

@@ -1,0 +1,17 @@
+-- Grain: one row per thing a person must look at (contract, table T5).
+
+with final as (
+    select * from {{ ref('int_exceptions__duplicate_request_ids') }}
+    union all
+    select * from {{ ref('int_exceptions__id_collisions') }}
+    union all
+    select * from {{ ref('int_exceptions__charged_failures') }}
+    union all
+    select * from {{ ref('int_exceptions__unpriced_usage') }}
+    union all
+    select * from {{ ref('int_exceptions__unknown_quantities') }}
+    union all
+    select * from {{ ref('int_exceptions__missing_usage_records') }}
+)
+
+select * from final

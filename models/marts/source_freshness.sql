@@ -1,0 +1,54 @@
+-- Grain: one row per source of tollbook.yml, or folder of landing that is one by its name.
+
+with configured as (
+    select * from {{ source('configuration', 'sources') }}
+),
+
+batches as (
+    select * from {{ source('audit', 'load_batches') }}
+),
+
+loaded as (
+    select
+        source,
+        max(max_event_at) as last_event_at,
+        max(loaded_at) as last_loaded_at,
+        cast(sum(rows_loaded) as bigint) as rows_loaded,
+        cast(sum(rows_quarantined) as bigint) as rows_quarantined
+    from batches
+    group by source
+),
+
+joined as (
+    select
+        coalesce(configured.source, loaded.source) as source,
+        loaded.last_event_at,
+        loaded.last_loaded_at,
+        configured.expected_interval_minutes,
+        coalesce(loaded.rows_loaded, 0) as rows_loaded,
+        coalesce(loaded.rows_quarantined, 0) as rows_quarantined
+    from configured
+    full outer join loaded on configured.source = loaded.source
+),
+
+final as (
+    select
+        source,
+        last_event_at,
+        last_loaded_at,
+        date_diff('minute', last_event_at, timestamp '{{ var("as_of") }}') as lag_minutes,
+        expected_interval_minutes,
+        rows_loaded,
+        rows_quarantined,
+        case
+            when last_loaded_at is null then 'never_loaded'
+            when expected_interval_minutes is null then 'unscheduled'
+            when last_loaded_at + 3 * expected_interval_minutes * interval 1 minute
+                <= timestamp '{{ var("as_of") }}' then 'stale'
+            else 'fresh'
+        end as status,
+        last_loaded_at + 3 * expected_interval_minutes * interval 1 minute as next_due_at
+    from joined
+)
+
+select * from final

@@ -1,0 +1,172 @@
+"""The pipeline as assets: landing, raw, the dbt models, and what is published."""
+
+from collections.abc import Iterator, Mapping
+from graphlib import TopologicalSorter
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+from dagster_dbt import DagsterDbtTranslator, dbt_assets
+
+from orchestration.config import Runtime
+from orchestration.defs.resources import Tollbook
+from orchestration.landing.kinds import PRICE_CATALOG, ROW_KINDS
+from orchestration.warehouse.schema import PRICE_ENTRIES, PRICE_POINTS
+from orchestration.warehouse.transform import NodeResult
+
+# Everything that writes the warehouse shares one slot: DuckDB has one writer.
+WAREHOUSE_POOL = "warehouse"
+PUBLISHED = dg.AssetKey(["published", "tollbook"])
+RAW_KEYS = {
+    **{
+        dg.AssetKey(["raw", table.name]): kind.name
+        for kind in ROW_KINDS.values()
+        for table in (kind.table, *kind.children)
+    },
+    dg.AssetKey(["raw", "litellm__contested_requests"]): "litellm_spend_logs",
+    dg.AssetKey(["raw", PRICE_ENTRIES.name]): PRICE_CATALOG,
+    dg.AssetKey(["raw", PRICE_POINTS.name]): PRICE_CATALOG,
+}
+LEDGER_KEYS = (
+    dg.AssetKey(["audit", "load_batches"]),
+    dg.AssetKey(["audit", "row_flags"]),
+    dg.AssetKey(["reference", "sources"]),
+)
+
+
+class ModelTranslator(DagsterDbtTranslator):
+    """dbt models keep their schema as the first part of their key, and as their group."""
+
+    def get_asset_key(self, dbt_resource_props: Mapping[str, Any]) -> dg.AssetKey:
+        """`staging/stg_...`, `marts/daily_spend`; sources as their YAML says."""
+        if dbt_resource_props["resource_type"] in ("model", "seed", "snapshot"):
+            schema = dbt_resource_props["config"].get("schema") or "main"
+            return dg.AssetKey([schema, dbt_resource_props["name"]])
+        return super().get_asset_key(dbt_resource_props)
+
+    def get_group_name(self, dbt_resource_props: Mapping[str, Any]) -> str | None:
+        """The layer."""
+        return dbt_resource_props["config"].get("schema")
+
+
+def landing_specs(runtime: Runtime) -> list[dg.AssetSpec]:
+    """One external asset per source: the folder its files land in."""
+    return [
+        dg.AssetSpec(
+            key=dg.AssetKey(["landing", source.name]),
+            group_name="landing",
+            kinds={"file"},
+            description=f"Files of source {source.name} (kind {source.kind}).",
+        )
+        for source in runtime.settings.sources
+    ]
+
+
+def load_asset(runtime: Runtime) -> dg.AssetsDefinition:
+    """The load step: new landed files into raw, with their ledger entries."""
+    folders = {
+        kind: [
+            dg.AssetKey(["landing", source.name])
+            for source in runtime.settings.sources
+            if kind in source.file_kinds
+        ]
+        for kind in (*ROW_KINDS, PRICE_CATALOG)
+    }
+    everything = sorted({key for keys in folders.values() for key in keys})
+    specs = [
+        dg.AssetSpec(key, group_name="load", kinds={"python", "duckdb"}, deps=folders[kind])
+        for key, kind in RAW_KEYS.items()
+    ]
+    specs += [
+        dg.AssetSpec(key, group_name="load", kinds={"python", "duckdb"}, deps=everything)
+        for key in LEDGER_KEYS
+    ]
+
+    @dg.multi_asset(name="load_landing_files", specs=specs, pool=WAREHOUSE_POOL)
+    def load_landing_files(
+        context: dg.AssetExecutionContext, tollbook: Tollbook
+    ) -> Iterator[dg.MaterializeResult]:
+        """Append what is new in the landing folder to raw.
+
+        Grain: one batch per file. A rerun finds the same bytes in the ledger and adds nothing.
+        """
+        report = tollbook.steps(context).load()
+        totals = {
+            name: report.total(name)
+            for name in ("rows_in", "rows_loaded", "rows_already_known", "rows_quarantined")
+        }
+        for spec in specs:
+            yield dg.MaterializeResult(asset_key=spec.key, metadata=totals)
+
+    return load_landing_files
+
+
+def model_assets(manifest: Path) -> dg.AssetsDefinition:
+    """Every dbt model, built in this process by one dbt call."""
+
+    @dbt_assets(
+        manifest=manifest,
+        dagster_dbt_translator=ModelTranslator(),
+        name="build_models",
+        pool=WAREHOUSE_POOL,
+    )
+    def build_models(
+        context: dg.AssetExecutionContext, tollbook: Tollbook
+    ) -> Iterator[dg.Output[None] | dg.AssetCheckResult]:
+        """Rebuild the days that changed and run the data tests beside the models."""
+        steps = tollbook.steps(context)
+        nodes = steps.build(full_refresh=tollbook.full_refresh)
+        yield from _events(context, nodes)
+
+    return build_models
+
+
+def _events(
+    context: dg.AssetExecutionContext, nodes: list[NodeResult]
+) -> Iterator[dg.Output[None] | dg.AssetCheckResult]:
+    """dbt's results as events of the assets and checks this run selected, in order of lineage."""
+    by_name = {node.unique_id.split(".")[2]: node for node in nodes}
+    outputs = {
+        context.op_execution_context.asset_key_for_output(output): output
+        for output in context.op_execution_context.selected_output_names
+    }
+    for key in TopologicalSorter(context.assets_def.asset_deps).static_order():
+        if key in outputs:
+            node = by_name.get(key.path[-1])
+            seconds = node.seconds if node else 0.0
+            yield dg.Output(None, output_name=outputs[key], metadata={"seconds": seconds})
+    for check in sorted(context.selected_asset_check_keys):
+        node = by_name.get(check.name)
+        if node is not None:
+            yield dg.AssetCheckResult(
+                asset_key=check.asset_key,
+                check_name=check.name,
+                passed=node.status in ("pass", "success"),
+                metadata={"failing_rows": node.failures},
+            )
+
+
+def publish_asset(published_from: list[dg.AssetKey]) -> dg.AssetsDefinition:
+    """The publish step: the versioned snapshot readers use."""
+
+    @dg.asset(
+        key=PUBLISHED,
+        deps=published_from,
+        group_name="publish",
+        kinds={"duckdb"},
+        pool=WAREHOUSE_POOL,
+        description="Verified read-only snapshot of the marts behind published/tollbook.duckdb.",
+    )
+    def publish_snapshot(
+        context: dg.AssetExecutionContext, tollbook: Tollbook
+    ) -> dg.MaterializeResult:
+        publication = tollbook.steps(context).publish()
+        return dg.MaterializeResult(
+            metadata={
+                "version": publication.version,
+                "path": dg.MetadataValue.path(str(publication.path)),
+                "rows": sum(rows for rows, _ in publication.tables.values()),
+            }
+        )
+
+    return publish_snapshot

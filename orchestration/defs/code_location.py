@@ -1,0 +1,46 @@
+"""All definitions of one home, put together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import dagster as dg
+
+from orchestration.config import Runtime
+from orchestration.defs.assets import landing_specs, load_asset, model_assets, publish_asset
+from orchestration.defs.checks import warehouse_checks
+from orchestration.defs.jobs import hourly_schedule, jobs
+from orchestration.defs.resources import Tollbook
+from orchestration.warehouse.transform import ensure_manifest
+
+# Layers that readers get; what lies above them is the pipeline's own.
+_PUBLISHED_LAYERS = frozenset({"marts", "exports", "reference"})
+
+
+@dataclass(frozen=True, slots=True)
+class CodeLocation:
+    """The definitions and the resource they are bound to."""
+
+    definitions: dg.Definitions
+    tollbook: Tollbook
+
+
+def build_code_location(runtime: Runtime, tollbook: Tollbook) -> CodeLocation:
+    """Assets, checks, jobs and the schedule for the sources of one tollbook.yml."""
+    models = model_assets(ensure_manifest(runtime))
+    checks = warehouse_checks(models)
+    published_from = [key for key in models.keys if key.path[0] in _PUBLISHED_LAYERS]
+    definitions = dg.Definitions(
+        assets=[
+            *landing_specs(runtime),
+            load_asset(runtime),
+            models,
+            publish_asset(published_from),
+        ],
+        asset_checks=[checks],
+        jobs=jobs(models, checks),
+        schedules=[hourly_schedule()],
+        resources={"tollbook": tollbook},
+        executor=dg.in_process_executor,
+    )
+    return CodeLocation(definitions=definitions, tollbook=tollbook)

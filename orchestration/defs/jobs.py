@@ -1,0 +1,44 @@
+"""Jobs and schedules: the hourly run, and each of its steps alone."""
+
+from __future__ import annotations
+
+import dagster as dg
+
+from orchestration.defs.assets import LEDGER_KEYS, PUBLISHED, RAW_KEYS
+
+HOURLY = "hourly"
+_LOADED = dg.AssetSelection.assets(*RAW_KEYS, *LEDGER_KEYS)
+_PUBLISHED = dg.AssetSelection.assets(PUBLISHED)
+_CHECKED = dg.AssetSelection.all_asset_checks()
+
+
+def jobs(
+    models: dg.AssetsDefinition, checks: dg.AssetChecksDefinition
+) -> list[dg.UnresolvedAssetJobDefinition]:
+    """One job for the hourly run, and one for each step alone."""
+    built = dg.AssetSelection.assets(models)
+    checked = dg.AssetSelection.checks(checks)
+    return [
+        _job(HOURLY, _LOADED | built | checked | _PUBLISHED, "Load, build, check and publish."),
+        _job("load", _LOADED.without_checks(), "Load new landed files."),
+        _job("build", built, "Build the models for what changed."),
+        _job("check", checked, "Run the hard checks and the expectations."),
+        _job("publish", _PUBLISHED, "Publish the snapshot."),
+    ]
+
+
+def _job(
+    name: str, selection: dg.AssetSelection, description: str
+) -> dg.UnresolvedAssetJobDefinition:
+    return dg.define_asset_job(
+        name,
+        selection=selection,
+        description=description,
+        # One process: the warehouse has one writer, and every further process imports for seconds.
+        executor_def=dg.in_process_executor,
+    )
+
+
+def hourly_schedule() -> dg.ScheduleDefinition:
+    """Five minutes past every hour, when the hour's last records have been flushed."""
+    return dg.ScheduleDefinition(name="every_hour", job_name=HOURLY, cron_schedule="5 * * * *")

@@ -1,0 +1,79 @@
+"""The one resource: a home with its settings, bound once from what config.py read."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import dagster as dg
+
+from orchestration.config import Runtime, read_runtime
+from orchestration.defs.steps import RunLog, Steps
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """Who started a run in this process, and is told how it goes."""
+
+    log: RunLog
+    progress: Callable[[str], None]
+
+
+# Dagster makes its own copy of a resource for each run, so a listener is found by home instead.
+_LISTENERS: dict[str, Listener] = {}
+
+
+@contextmanager
+def listening(home: Path, listener: Listener) -> Iterator[None]:
+    """Have runs over `home` report to `listener` for the time of the block."""
+    _LISTENERS[str(home)] = listener
+    try:
+        yield
+    finally:
+        _LISTENERS.pop(str(home), None)
+
+
+class Tollbook(dg.ConfigurableResource):
+    """A home folder and the tollbook.yml that describes it.
+
+    Attributes:
+        config_file: Absolute path of tollbook.yml.
+        home: Absolute path of the home folder.
+        as_of: The clock as ISO 8601 text; empty means now, at each run.
+        full_refresh: Build every day whatever changed.
+    """
+
+    config_file: str
+    home: str
+    as_of: str = ""
+    full_refresh: bool = False
+
+    def runtime(self) -> Runtime:
+        """The settings and the clock of this run.
+
+        Raises:
+            ConfigurationError: tollbook.yml does not hold what it must.
+        """
+        return read_runtime(
+            config=Path(self.config_file), home=Path(self.home), as_of=self.as_of or None
+        )
+
+    def steps(self, context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext) -> Steps:
+        """The steps of the run that `context` belongs to."""
+        listener = _LISTENERS.get(self.home) or Listener(RunLog(), context.log.info)
+        return Steps(
+            runtime=self.runtime(),
+            run=context.op_execution_context.run_id,
+            log=listener.log,
+            progress=listener.progress,
+        )
+
+
+def tollbook_resource(runtime: Runtime, *, as_of: str = "", full_refresh: bool = False) -> Tollbook:
+    """The resource for one runtime."""
+    return Tollbook(
+        config_file=str(runtime.config_file),
+        home=str(runtime.home),
+        as_of=as_of,
+        full_refresh=full_refresh,
+    )

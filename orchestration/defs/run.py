@@ -1,0 +1,133 @@
+"""One run from the command line: the same job as the schedule's, in this process, recorded."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import dagster as dg
+
+from orchestration.config import ConfigurationError, Runtime
+from orchestration.defs.code_location import build_code_location
+from orchestration.defs.jobs import HOURLY
+from orchestration.defs.resources import Listener, listening, tollbook_resource
+from orchestration.defs.steps import RunLog
+from orchestration.warehouse.load import LoadReport
+
+STEPS = ("extract", "load", "build", "check", "publish", "export")
+_INSTANCE = """\
+telemetry:
+  enabled: false
+concurrency:
+  pools:
+    default_limit: 1
+"""
+
+
+@dataclass(slots=True)
+class RunOutcome:
+    """How a run ended.
+
+    Attributes:
+        status: published, done (a step alone), or failed.
+        exit_code: 0, 1, or 3 (published, but a file was refused too much of).
+        problems: One line each: why it failed, or which files were refused.
+        version: Number of the published snapshot.
+    """
+
+    status: str
+    exit_code: int
+    load: LoadReport | None = None
+    problems: list[str] = field(default_factory=list)
+    version: int | None = None
+    seconds: dict[str, float] = field(default_factory=dict)
+
+
+def run_pipeline(
+    runtime: Runtime,
+    *,
+    only: str | None = None,
+    full_refresh: bool = False,
+    progress: Callable[[str], None] = lambda _line: None,
+) -> RunOutcome:
+    """Run the hourly job, or one step of it, once.
+
+    Raises:
+        ConfigurationError: `only` names no step.
+    """
+    if only is not None and only not in STEPS:
+        raise ConfigurationError(f"--only {only}: expected one of {', '.join(STEPS)}")
+    if only in ("extract", "export"):
+        # Nothing is configured that this version would extract or export.
+        return RunOutcome(status="done", exit_code=0)
+    tollbook = tollbook_resource(
+        runtime, as_of=runtime.as_of.isoformat(), full_refresh=full_refresh
+    )
+    log = RunLog()
+    progress("reading the models")
+    location = build_code_location(runtime, tollbook)
+    job = location.definitions.resolve_job_def(only or HOURLY)
+    with _instance(runtime.home) as instance, listening(runtime.home, Listener(log, progress)):
+        result = job.execute_in_process(instance=instance, raise_on_error=False, run_config=_QUIET)
+    if not result.success:
+        log.problems.extend(_failures(result, known=log.problems))
+        return RunOutcome("failed", 1, load=log.load, problems=log.problems, seconds=log.seconds)
+    refused = _refused_files(log.load, runtime)
+    return RunOutcome(
+        status="published" if log.publication else "done",
+        exit_code=3 if refused else 0,
+        load=log.load,
+        problems=refused,
+        version=log.publication.version if log.publication else None,
+        seconds=log.seconds,
+    )
+
+
+_QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+
+
+def _instance(home: Path) -> dg.DagsterInstance:
+    """The instance whose runs `dagster dev` shows when DAGSTER_HOME is HOME/dagster."""
+    folder = home / "dagster"
+    folder.mkdir(parents=True, exist_ok=True)
+    settings = folder / "dagster.yaml"
+    if not settings.exists():
+        settings.write_text(_INSTANCE)
+    logging.getLogger("alembic").setLevel(logging.ERROR)
+    return dg.DagsterInstance.from_config(str(folder))
+
+
+def _failures(result: dg.ExecuteInProcessResult, *, known: list[str]) -> list[str]:
+    """The cause of each failed step, in one line; steps that failed with it are left out."""
+    lines = []
+    for event in (
+        result.get_failed_step_events()
+        if hasattr(result, "get_failed_step_events")
+        else [event for event in result.all_events if event.is_step_failure]
+    ):
+        error = event.step_failure_data.error
+        while error is not None and error.cause is not None:
+            error = error.cause
+        text = " ".join((error.message if error else event.message or "").split())
+        line = f"{event.step_key}: {text}"
+        if not any(problem in text for problem in known):
+            lines.append(line)
+    return lines or ([] if known else ["the run failed; `dagster dev` shows why"])
+
+
+def _refused_files(report: LoadReport | None, runtime: Runtime) -> list[str]:
+    share = runtime.settings.quality.quarantine_share
+    lines = []
+    for batch in report.batches if report else ():
+        if batch.status == "rejected":
+            lines.append(f"{batch.file_name}: rejected: {batch.reason_code}: {batch.reason}")
+        elif batch.rows_quarantined and (
+            batch.rows_quarantined > share * batch.rows_in
+            or batch.rows_quarantined == batch.rows_in
+        ):
+            lines.append(
+                f"{batch.file_name}: {batch.rows_quarantined} of {batch.rows_in} rows quarantined"
+            )
+    return lines

@@ -1,0 +1,263 @@
+"""The hard checks: what must hold between layers before readers see a run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+import duckdb
+
+from orchestration.warehouse.expectations import CheckResult
+
+
+@dataclass(frozen=True, slots=True)
+class Invariant:
+    """A hard check in SQL.
+
+    Attributes:
+        name: Name by which it is reported.
+        table: Table it judges.
+        description: What holds when it passes, in one sentence.
+        sql: Query of the failing rows: key, and the difference in money or null.
+    """
+
+    name: str
+    table: str
+    description: str
+    sql: str
+
+
+# Newest observation of every billable attempt, read from raw without the models' help.
+_EFFECTIVE = """
+    select *
+    from raw.litellm__spend_logs
+    qualify row_number() over (
+        partition by _gateway, request_id, started_at, api_key_id
+        order by source_version_at desc nulls last, observed_at desc nulls last, _row_hash desc
+    ) = 1
+"""
+
+INVARIANTS = (
+    Invariant(
+        name="every_row_is_accounted_for",
+        table="audit.load_batches",
+        description="Per file, raw and quarantine hold exactly as many rows as the ledger says.",
+        sql="""
+            select b.file_name as key, cast(null as decimal(38, 18)) as amount
+            from audit.load_batches as b
+            left join (
+                select load_batch_id, count(*) as rows from audit.quarantine group by all
+            ) as q on b.load_batch_id = q.load_batch_id
+            left join (
+                select _load_batch_id, count(*) as rows from raw.litellm__spend_logs group by all
+            ) as r on b.load_batch_id = r._load_batch_id
+            where
+                (b.status = 'loaded' and b.rows_quarantined <> coalesce(q.rows, 0))
+                or (b.kind = 'litellm_spend_logs' and b.status = 'loaded'
+                    and b.rows_loaded <> coalesce(r.rows, 0))
+        """,
+    ),
+    Invariant(
+        name="every_attempt_is_one_record",
+        table="marts.usage_records",
+        description="Usage records and effective raw rows are equally many per gateway and day: "
+        "no join loses or multiplies one.",
+        sql=f"""
+            with effective as ({_EFFECTIVE}),
+            expected as (
+                select _gateway as gateway, cast(started_at as date) as day,
+                    sum(greatest(coalesce(batch_model_count, 1), 1)) as rows
+                from effective group by all
+            ),
+            found as (
+                select gateway, usage_date as day, count(*) as rows
+                from marts.usage_records group by all
+            )
+            select
+                concat_ws('/', coalesce(e.gateway, f.gateway), coalesce(e.day, f.day)) as key,
+                cast(null as decimal(38, 18)) as amount
+            from expected as e
+            full outer join found as f on e.gateway = f.gateway and e.day = f.day
+            where coalesce(e.rows, 0) <> coalesce(f.rows, 0)
+        """,
+    ),
+    Invariant(
+        name="spend_is_conserved",
+        table="marts.daily_spend",
+        description="What gateways wrote adds up, per gateway and day, to the same amount in raw, "
+        "usage_records and daily_spend (less records that repeat another), to the last digit.",
+        sql=f"""
+            with effective as ({_EFFECTIVE}),
+            layers as (
+                select 'raw' as layer, _gateway as gateway, cast(started_at as date) as day,
+                    spend as amount
+                from effective
+                union all
+                select 'records', gateway, usage_date, gateway_cost from marts.usage_records
+                union all
+                select 'kept', gateway, usage_date, gateway_cost
+                from marts.usage_records where duplicate_of is null
+                union all
+                select 'daily', gateway, usage_date, gateway_cost from marts.daily_spend
+            ),
+            sums as (
+                select gateway, day,
+                    coalesce(sum(amount) filter (layer = 'raw'), 0) as raw,
+                    coalesce(sum(amount) filter (layer = 'records'), 0) as records,
+                    coalesce(sum(amount) filter (layer = 'kept'), 0) as kept,
+                    coalesce(sum(amount) filter (layer = 'daily'), 0) as daily
+                from layers group by all
+            )
+            select
+                concat_ws('/', gateway, day) as key,
+                cast(abs(raw - records) + abs(kept - daily) as decimal(38, 18)) as amount
+            from sums
+            where raw <> records or kept <> daily
+        """,
+    ),
+    Invariant(
+        name="costs_are_conserved",
+        table="marts.daily_spend",
+        description="List and billed cost, requests and tokens of daily_spend add up to those of "
+        "the usage records, per gateway and day.",
+        sql="""
+            with kept as (
+                select gateway, usage_date, sum(list_cost) as list_cost,
+                    sum(billed_cost) as billed_cost, sum(requests) as requests,
+                    sum(input_text_uncached_tokens) as input_tokens,
+                    sum(output_text_tokens) as output_tokens
+                from marts.usage_records where duplicate_of is null group by all
+            ),
+            daily as (
+                select gateway, usage_date, sum(list_cost) as list_cost,
+                    sum(billed_cost) as billed_cost, sum(requests) as requests,
+                    sum(input_text_uncached_tokens) as input_tokens,
+                    sum(output_text_tokens) as output_tokens
+                from marts.daily_spend group by all
+            )
+            select
+                concat_ws('/', coalesce(k.gateway, d.gateway), coalesce(k.usage_date, d.usage_date))
+                    as key,
+                cast(abs(coalesce(k.list_cost, 0) - coalesce(d.list_cost, 0)) as decimal(38, 18))
+                    as amount
+            from kept as k
+            full outer join daily as d
+                on k.gateway = d.gateway and k.usage_date = d.usage_date
+            where
+                k.list_cost is distinct from d.list_cost
+                or k.billed_cost is distinct from d.billed_cost
+                or k.requests is distinct from d.requests
+                or k.input_tokens is distinct from d.input_tokens
+                or k.output_tokens is distinct from d.output_tokens
+        """,
+    ),
+    Invariant(
+        name="units_are_disjoint",
+        table="marts.usage_records",
+        description="Input and output totals equal the sums of their units, record by record.",
+        sql="""
+            select usage_record_id as key, list_cost as amount
+            from marts.usage_records
+            where
+                input_total_tokens <> input_text_uncached_tokens + input_cached_read_tokens
+                    + input_cache_write_5m_tokens + input_cache_write_30m_tokens
+                    + input_cache_write_1h_tokens + input_cache_write_12h_tokens
+                    + input_cache_write_unknown_ttl_tokens + input_audio_tokens
+                    + input_audio_cached_tokens + input_image_tokens + input_video_tokens
+                    + input_tool_tokens + embedding_tokens + moderation_tokens
+                or output_total_tokens <> output_text_tokens + output_reasoning_tokens
+                    + output_audio_tokens + output_image_tokens
+        """,
+    ),
+    Invariant(
+        name="prices_held_at_the_moment_of_use",
+        table="marts.usage_records",
+        description="Every priced record names a price set that held when the record started; "
+        "a set from before the first observation is marked price_backcast.",
+        sql="""
+            select u.usage_record_id as key, u.list_cost as amount
+            from marts.usage_records as u
+            left join marts.price_sets as p on u.price_set_id = p.price_set_id
+            where
+                u.cost_status = 'priced'
+                and (
+                    p.price_set_id is null
+                    or u.started_at < p.valid_from_at
+                    or u.started_at >= p.valid_to_at
+                    or p.is_backcast <> (u.defect_codes like '%price_backcast%')
+                )
+        """,
+    ),
+    Invariant(
+        name="price_validity_does_not_overlap",
+        table="marts.price_snapshots",
+        description="At any moment a catalog has one price for a model entry, unit, tier, batch, "
+        "context band and region.",
+        sql="""
+            select price_id as key, cast(null as decimal(38, 18)) as amount
+            from (
+                select price_id, valid_from_at, lag(valid_to_at) over (
+                    partition by source, price_key, provider, unit, service_tier, is_batch,
+                        context_band, region
+                    order by valid_from_at, valid_to_at
+                ) as previous_to_at
+                from marts.price_snapshots
+            )
+            where valid_from_at < previous_to_at
+        """,
+    ),
+)
+
+
+def check_invariants(connection: duckdb.DuckDBPyConnection) -> list[CheckResult]:
+    """Run every hard check; each names its failing rows."""
+    return [_check(connection, invariant) for invariant in INVARIANTS]
+
+
+def _check(connection: duckdb.DuckDBPyConnection, invariant: Invariant) -> CheckResult:
+    rows, amount = connection.execute(
+        f"select count(*), sum(amount) from ({invariant.sql})"
+    ).fetchall()[0]
+    keys = []
+    if rows:
+        keys = [
+            key
+            for (key,) in connection.execute(
+                f"select key from ({invariant.sql}) order by key limit 20"
+            ).fetchall()
+        ]
+    return CheckResult(
+        check=invariant.name,
+        table=invariant.table,
+        severity="hard",
+        passed=rows == 0,
+        failing_rows=rows,
+        amount_at_stake=amount,
+        failing_keys=keys,
+        description=invariant.description,
+    )
+
+
+def write_results(
+    connection: duckdb.DuckDBPyConnection, results: list[CheckResult], checked_at: datetime
+) -> None:
+    """Replace audit.check_results by the results of this run."""
+    connection.execute("begin")
+    connection.execute("delete from audit.check_results")
+    connection.executemany(
+        "insert into audit.check_results values (?, ?, ?, ?, ?, ?, ?, ?)",
+        [
+            (
+                result.check,
+                result.table,
+                result.severity,
+                result.passed,
+                result.failing_rows,
+                result.amount_at_stake,
+                ", ".join(result.failing_keys),
+                checked_at,
+            )
+            for result in results
+        ],
+    )
+    connection.execute("commit")
