@@ -4,24 +4,11 @@
 with counts as (
     select
         *,
-        {{ without_routing_prefix('model', "cast(null as varchar)") }} as bare_model,
         bool_or(model is not null) over (partition by gateway, usage_date) as is_split_by_model
     from {{ ref('stg_gateway__counts') }}
     where
         hour_at + interval 1 hour + interval {{ var('lost_after_minutes') }} minute
         <= timestamp '{{ var("as_of") }}'
-),
-
-counted as (
-    select
-        gateway,
-        usage_date,
-        case when is_split_by_model then coalesce(bare_model, '') end as model,
-        cast(sum(requests) as bigint) as counted_requests,
-        string_agg(strftime(hour_at, '%H') || '=' || cast(requests as varchar), ',' order by hour_at)
-            as counted_hours
-    from counts
-    group by gateway, usage_date, case when is_split_by_model then coalesce(bare_model, '') end
 ),
 
 hours as (
@@ -32,6 +19,7 @@ hours as (
 usage as (
     select
         usage_records.*,
+        {{ without_routing_prefix('usage_records.logged_model', 'usage_records.provider') }} as bare_model,
         hours.is_split_by_model
     from {{ ref('usage_records') }} as usage_records
     inner join hours
@@ -41,16 +29,50 @@ usage as (
     where usage_records.duplicate_of is null and usage_records.requests > 0
 ),
 
+-- The edge may write a model with or without the provider before it; the log says which it is.
+names as (
+    select
+        gateway,
+        logged_model,
+        min(bare_model) as bare_model
+    from usage
+    where logged_model is not null
+    group by gateway, logged_model
+),
+
+counted as (
+    select
+        counts.gateway,
+        counts.usage_date,
+        case
+            when counts.is_split_by_model
+                then coalesce(
+                    names.bare_model,
+                    {{ without_routing_prefix('counts.model', "cast(null as varchar)") }},
+                    ''
+                )
+        end as model,
+        cast(sum(counts.requests) as bigint) as counted_requests,
+        string_agg(
+            strftime(counts.hour_at, '%H') || '=' || cast(counts.requests as varchar),
+            ','
+            order by counts.hour_at
+        ) as counted_hours
+    from counts
+    left join names on counts.gateway = names.gateway and counts.model = names.logged_model
+    group by all
+),
+
 by_model as (
     select
         gateway,
         usage_date,
-        case when is_split_by_model then coalesce(logged_model, '') end as model,
+        case when is_split_by_model then coalesce(bare_model, '') end as model,
         cast(sum(requests) as bigint) as logged_requests,
         cast(sum(billed_cost) / nullif(count(billed_cost), 0) as decimal(38, 18)) as mean_billed_cost,
         min(account_id) as account_id
     from usage
-    group by gateway, usage_date, case when is_split_by_model then coalesce(logged_model, '') end
+    group by gateway, usage_date, case when is_split_by_model then coalesce(bare_model, '') end
 ),
 
 by_group as (

@@ -38,7 +38,7 @@ final as (
         strftime(started_at, '%Y-%m') as billing_month,
         {{ provider_name('price_provider') }} as provider,
         {{ without_routing_prefix('price_model', 'price_provider') }} as model,
-        {{ without_routing_prefix('logged_model', 'price_provider') }} as logged_model,
+        logged_model,
         model_group,
         endpoint,
         call_type,

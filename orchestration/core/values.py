@@ -57,27 +57,25 @@ def read_decimal(value: object, field: str, *, code: str = "bad_number") -> Deci
     return number
 
 
-def read_money(
-    value: object, field: str, *, code: str = "bad_number"
-) -> tuple[Decimal, Decimal, bool]:
-    """An amount of 0 or more: as written, at 18 decimal places, and whether digits were lost.
+def read_money(value: object, field: str) -> tuple[Decimal, bool]:
+    """An amount of 0 or more at 18 decimal places, and whether that lost written digits.
 
     A binary double, as Parquet holds it, is read by its shortest decimal text.
 
     Raises:
-        RefusedError: `code`, spend_not_finite, negative_spend, or spend_out_of_range from 1e20 on.
+        RefusedError: bad_number, spend_not_finite, negative_spend, or spend_out_of_range from
+            1e20 on.
     """
     if isinstance(value, float):
         value = Decimal(repr(value))
     if isinstance(value, Decimal) and not value.is_finite():
         raise RefusedError("spend_not_finite", f"found {value}", field)
-    amount = read_decimal(value, field, code=code)
+    amount = read_decimal(value, field)
     if amount < 0:
         raise RefusedError("negative_spend", f"expected 0 or more, found {amount}", field)
     if amount >= MONEY_LIMIT:
         raise RefusedError("spend_out_of_range", "1e20 or more", field)
-    rounded, lost = at_money_scale(amount)
-    return amount, rounded, lost
+    return at_money_scale(amount)
 
 
 def at_money_scale(number: Decimal) -> tuple[Decimal, bool]:
@@ -157,8 +155,7 @@ def _found(value: object) -> str:
 
 def _offset(zone: str) -> timedelta:
     hours, minutes = int(zone[1:3]), int(zone[3:].lstrip(":") or "0")
-    # The widest offset in use is +14:00; a date that needs more was mangled.
-    if hours > 14 or minutes > 59:
+    if hours > 23 or minutes > 59:
         raise ValueError("no such offset")
     span = timedelta(hours=hours, minutes=minutes)
     return -span if zone[0] == "-" else span

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from orchestration.config import FILE_SOURCE_KINDS, SourceSettings
 from orchestration.core.refusals import RefusedError
@@ -53,6 +54,14 @@ class LandedFile:
         match = _FORMAT.search(self.path.name)
         return (match[2] or "").lower().lstrip(".") if match else ""
 
+    def is_unchanged(self) -> bool:
+        """Whether the file still has the size and time it was listed with."""
+        try:
+            status = self.path.lstat()
+        except FileNotFoundError:
+            return False
+        return (status.st_size, status.st_mtime_ns) == (self.size, self.changed_ns)
+
     @property
     def is_evidence(self) -> bool:
         """Whether this is the allow-listed remainder of a file loaded before."""
@@ -90,9 +99,13 @@ def list_landing(
     strays: list[str] = []
     for path in _walk(landing):
         name = path.relative_to(landing).as_posix()
-        found = _describe(path, name=name, owners=owners)
+        try:
+            found = _describe(path, name=name, owners=owners)
+        except FileNotFoundError:
+            # Taken away since the folder was listed.
+            continue
         if found is None:
-            strays.append(name)
+            strays.append(name.encode("utf-8", "backslashreplace").decode())
         elif not is_known(name, found.size, found.changed_ns):
             files.append(found)
     settled, unsettled = _settle(files)
@@ -113,7 +126,7 @@ def _walk(folder: Path) -> Iterator[Path]:
 
 def _describe(path: Path, *, name: str, owners: dict[str, SourceSettings]) -> LandedFile | None:
     parts = name.split("/")
-    if len(parts) < 2:
+    if len(parts) < 2 or not _is_text(name):
         return None
     source = owners.get(parts[0])
     if source is None and parts[0] in _FILE_KINDS:
@@ -136,6 +149,15 @@ def _describe(path: Path, *, name: str, owners: dict[str, SourceSettings]) -> La
     )
 
 
+def _is_text(name: str) -> bool:
+    """Whether a name is UTF-8, as every text in the ledger is."""
+    try:
+        name.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _settle(files: list[LandedFile]) -> tuple[list[LandedFile], list[str]]:
     """Wait out the settling time once, then keep the files whose size and time stayed."""
     youngest = max((file.changed_ns for file in files), default=0) / 1e9
@@ -143,14 +165,13 @@ def _settle(files: list[LandedFile]) -> tuple[list[LandedFile], list[str]]:
     if not files or wait <= 0:
         return files, []
     time.sleep(min(wait, SETTLE_SECONDS))
-    settled, unsettled = [], []
+    settled: list[LandedFile] = []
+    unsettled: list[str] = []
     for file in files:
-        try:
-            status = file.path.lstat()
-        except FileNotFoundError:
-            continue
-        same = (status.st_size, status.st_mtime_ns) == (file.size, file.changed_ns)
-        (settled if same else unsettled).append(file if same else file.name)
+        if file.is_unchanged():
+            settled.append(file)
+        elif file.path.exists():
+            unsettled.append(file.name)
     return settled, unsettled
 
 
@@ -167,7 +188,7 @@ def hash_file(path: Path) -> str:
     return digest.hexdigest()
 
 
-def open_regular(path: Path):
+def open_regular(path: Path) -> IO[bytes]:
     """The file opened for reading, never through a link.
 
     Raises:
@@ -175,4 +196,4 @@ def open_regular(path: Path):
     """
     if not stat.S_ISREG(path.lstat().st_mode):
         raise RefusedError("not_regular_file", "only regular files are read, never links")
-    return os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW), "rb")
+    return os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb")

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import json
-import re
 from decimal import Decimal
 from typing import Any
 
 import msgspec
 
-from orchestration.core.refusals import RefusedError
+from orchestration.core.refusals import Refusal, RefusedError
+from orchestration.core.values import decimal_from_json
 
+# Refuses lone surrogates, control characters and whatever is not JSON, but keeps the last of
+# several equal keys and takes an escaped NUL.
 _FAST = msgspec.json.Decoder(float_hook=Decimal)
-_SPACED_COLON = re.compile(rb'"[ \t\r\n]+:')
+_encode = msgspec.json.Encoder().encode
 
 
-class _DuplicateKeyError(ValueError):
-    pass
+class RepeatedKeyObject(dict[str, Any]):
+    """An object in which a key was written twice; `repeated` names the first such key."""
+
+    repeated = ""
 
 
 def decode_row(line: bytes) -> Any:
@@ -25,59 +29,31 @@ def decode_row(line: bytes) -> Any:
     Raises:
         RefusedError: invalid_json, duplicate_json_key or bad_encoding.
     """
-    if b"\\u0000" in line or b"\\ud" in line or b"\\uD" in line:
-        return _decode_slowly(line)
     try:
         value = _FAST.decode(line)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ArithmeticError):
-        return _decode_slowly(line)
-    if _keys_certainly_unique(line, value):
-        return value
+        if _has_plain_escapes(line) and line.count(b":") == _encode(value).count(b":"):
+            return value
+    except (msgspec.MsgspecError, UnicodeError, RecursionError, ArithmeticError, OverflowError):
+        pass
     return _decode_slowly(line)
 
 
-def _keys_certainly_unique(line: bytes, value: Any) -> bool:
-    """Whether as many keys were written as were kept.
+def _has_plain_escapes(line: bytes) -> bool:
+    r"""Whether no string has an escaped NUL, and none an escaped colon.
 
-    A key's closing quote stands directly before a colon. An escaped quote before a colon is text
-    inside a string, unless the backslash itself is escaped. Where these signs are in doubt the
-    slow decoder decides.
+    Then a colon is written as itself wherever there is one, so the decoded value, encoded again,
+    holds as many as the line, unless a key stood twice and its first value fell away.
     """
-    if b'\\\\":' in line or _SPACED_COLON.search(line):
-        return False
-    written = line.count(b'":') - line.count(b'\\":')
-    return written == _count_keys(value)
-
-
-def _count_keys(value: Any) -> int:
-    if isinstance(value, dict):
-        total = len(value)
-        for item in value.values():
-            if isinstance(item, dict | list) and item:
-                total += _count_keys(item)
-        return total
-    if isinstance(value, list):
-        total = 0
-        for item in value:
-            if isinstance(item, dict | list) and item:
-                total += _count_keys(item)
-        return total
-    return 0
+    if b"\\" not in line or b"\\u00" not in line:
+        return True
+    return b"\\u0000" not in line and b"\\u003" not in line
 
 
 def _decode_slowly(line: bytes) -> Any:
-    text = decode_text(line)
-    try:
-        value = json.loads(
-            text, object_pairs_hook=_unique, parse_float=Decimal, parse_constant=Decimal
-        )
-    except _DuplicateKeyError as error:
-        raise RefusedError("duplicate_json_key", f"{_named(str(error))} stands twice") from error
-    except RecursionError as error:
-        raise RefusedError("invalid_json", "nested too deeply") from error
-    except ValueError as error:
-        raise RefusedError("invalid_json", f"not JSON: {error}") from error
-    _refuse_broken_text(value)
+    value = read_json(decode_text(line))
+    refusal = find_refusal(value)
+    if refusal is not None:
+        raise RefusedError(refusal.code, refusal.reason)
     return value
 
 
@@ -93,38 +69,70 @@ def decode_text(data: bytes) -> str:
         raise RefusedError("bad_encoding", f"not UTF-8 at byte {error.start}") from error
 
 
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def read_json(text: str) -> Any:
+    """The JSON value of a text, with NaN and Infinity as numbers that are refused where they count.
+
+    Objects with a repeated key are kept as RepeatedKeyObject, for find_refusal to find.
+
+    Raises:
+        RefusedError: invalid_json.
+    """
+    try:
+        return json.loads(
+            text,
+            object_pairs_hook=_object,
+            parse_float=decimal_from_json,
+            parse_constant=Decimal,
+        )
+    except RecursionError as error:
+        raise RefusedError("invalid_json", "nested too deeply") from error
+    except ValueError as error:
+        # The decoder's own message names a place, never the text that stands there.
+        raise RefusedError("invalid_json", f"not JSON: {error}") from error
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
-    if len(found) != len(pairs):
-        seen: set[str] = set()
-        for key, _ in pairs:
-            if key in seen:
-                raise _DuplicateKeyError(key)
-            seen.add(key)
-    return found
+    if len(found) == len(pairs):
+        return found
+    repeated = RepeatedKeyObject(found)
+    seen: set[str] = set()
+    for key, _ in pairs:
+        if key in seen:
+            repeated.repeated = key
+            break
+        seen.add(key)
+    return repeated
 
 
-def _refuse_broken_text(value: Any) -> None:
+def find_refusal(value: Any) -> Refusal | None:
+    """Why a decoded value is refused as a whole: a repeated key or broken text anywhere inside."""
     stack = [value]
     while stack:
         item = stack.pop()
+        if isinstance(item, RepeatedKeyObject):
+            return Refusal("duplicate_json_key", "", f"{named(item.repeated)} stands twice")
         if isinstance(item, dict):
             stack.extend(item.keys())
             stack.extend(item.values())
         elif isinstance(item, list):
             stack.extend(item)
-        elif isinstance(item, str) and ("\x00" in item or not _is_encodable(item)):
-            raise RefusedError("bad_encoding", "a NUL or half a surrogate pair in a string")
+        elif isinstance(item, str) and is_broken_text(item):
+            return Refusal("bad_encoding", "", "a NUL or half a surrogate pair in a string")
+    return None
 
 
-def _named(key: str) -> str:
-    # A key is somebody's text too: only a plain field name is repeated in a message.
-    return f"key '{key}'" if key.isidentifier() and len(key) <= 40 else "a key"
+def named(key: str) -> str:
+    """A key as a message may name it: it is somebody's text too, so only a plain field name."""
+    return f"key '{key}'" if key.isascii() and key.isidentifier() and len(key) <= 40 else "a key"
 
 
-def _is_encodable(text: str) -> bool:
+def is_broken_text(text: str) -> bool:
+    """Whether a string holds a NUL or half a surrogate pair."""
+    if "\x00" in text:
+        return True
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:
-        return False
-    return True
+        return True
+    return False

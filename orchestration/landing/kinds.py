@@ -6,6 +6,8 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from orchestration.core.refusals import RefusedError
+from orchestration.landing.json_text import decode_row
 from orchestration.sources import contract_files, litellm_spend_logs
 from orchestration.sources.records import RawTable, Record, RecordContext
 
@@ -20,6 +22,7 @@ class FileKind:
         children: Tables for the parts of one row.
         required: Fields without which the file is not of this kind.
         read_row: Raw value to typed record.
+        json_fields: Fields that hold JSON, in CSV and Parquet as text.
         may_hold_content: Whether a file can carry prompts and is scrubbed once loaded.
     """
 
@@ -28,7 +31,30 @@ class FileKind:
     required: tuple[str, ...]
     read_row: Callable[[Mapping[str, Any], RecordContext], Record]
     children: tuple[RawTable, ...] = ()
+    json_fields: tuple[str, ...] = ()
     may_hold_content: bool = False
+
+    def read(self, value: Mapping[str, Any], context: RecordContext) -> Record:
+        """The typed record of one decoded row.
+
+        Raises:
+            RefusedError: a row code of the closed list.
+        """
+        for name in self.json_fields:
+            text = value.get(name)
+            if isinstance(text, str) and text:
+                value = {**value, name: _decoded(text)}
+        return self.read_row(value, context)
+
+
+def _decoded(text: str) -> Any:
+    """The value of JSON kept as text; the text itself where it is none."""
+    try:
+        return decode_row(text.encode())
+    except RefusedError as error:
+        if error.refusal.code != "invalid_json":
+            raise
+    return text
 
 
 ROW_KINDS = {
@@ -40,6 +66,7 @@ ROW_KINDS = {
             children=(litellm_spend_logs.BATCH_USAGE,),
             required=litellm_spend_logs.REQUIRED,
             read_row=litellm_spend_logs.read_spend_log,
+            json_fields=litellm_spend_logs.JSON_FIELDS,
             may_hold_content=True,
         ),
         FileKind(

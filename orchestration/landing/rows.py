@@ -6,28 +6,37 @@ import csv
 import gzip
 import hashlib
 import io
-import json
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from decimal import Decimal
 from typing import IO, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-import zstandard
 
 from orchestration.config import LimitSettings
-from orchestration.core.refusals import Refusal, RefusedError
+from orchestration.core.refusals import Refusal, RefusedError, shown, without_secrets
 from orchestration.landing.files import LandedFile, open_regular
-from orchestration.landing.json_text import decode_row, decode_text
+from orchestration.landing.json_text import (
+    RepeatedKeyObject,
+    decode_row,
+    decode_text,
+    find_refusal,
+    named,
+    read_json,
+)
 
 _BLOCK = 2**20
 _PARQUET_BATCH = 8192
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_WHITESPACE = b" \t\r\n"
+# Lines of which none is JSON, before a file is given up as no JSON lines at all.
+_LINES_IN_DOUBT = 10_000
+
+ColumnsFound = Callable[[list[str]], None]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Row:
     """One row as the file holds it: its value, or why it has none.
 
@@ -35,67 +44,91 @@ class Row:
         line: Line of a text file, else position of the element, from 1.
         value: The decoded value; None when refused.
         refusal: Why the row could not be read.
-        sha256: Hash of the row's bytes, for a refused row only.
+        content: The row's bytes as received, where it has any of its own.
     """
 
     line: int
     value: Any
     refusal: Refusal | None = None
-    sha256: str = ""
+    content: bytes = b""
+
+    def sha256(self) -> str:
+        """The hash of the row as received, in hex."""
+        return hashlib.sha256(self.content or _content_of(self.value)).hexdigest()
 
 
-def read_rows(file: LandedFile, limits: LimitSettings) -> Iterator[Row]:
+def _content_of(value: Any) -> bytes:
+    try:
+        return repr(value).encode("utf-8", "surrogatepass")
+    except RecursionError:
+        return b"nested too deeply"
+
+
+def read_rows(
+    file: LandedFile, limits: LimitSettings, *, columns_found: ColumnsFound = lambda _names: None
+) -> Iterator[Row]:
     """Every row of a file, in file order.
+
+    `columns_found` hears the columns of a CSV or Parquet file before its first row, and so also
+    those of a file without rows.
 
     Raises:
         RefusedError: a file code, when the file cannot be read as what it claims to be.
     """
     with open_regular(file.path) as raw:
         if file.format == "parquet":
-            yield from _parquet_rows(raw)
+            yield from _parquet_rows(_seekable(raw, file, limits), limits, columns_found)
             return
-        stream = _Bounded(_inflated(raw, file.compression), size=file.size, limits=limits)
-        if file.compression == "":
-            stream.limit = None
-        reader = {"jsonl": _json_line_rows, "json": _json_rows, "csv": _csv_rows}.get(file.format)
-        if reader is None:
+        stream = _bounded(raw, file, limits)
+        if file.format == "jsonl":
+            yield from _json_line_rows(stream, limits)
+        elif file.format == "json":
+            yield from _json_rows(stream)
+        elif file.format == "csv":
+            yield from _csv_rows(stream, limits, columns_found)
+        else:
             raise RefusedError(
                 "unknown_format", "expected .jsonl, .json, .csv or .parquet, plain, .gz or .zst"
             )
-        yield from reader(stream, limits)
 
 
-def _inflated(raw: IO[bytes], compression: str) -> IO[bytes]:
-    if compression == "gz":
-        return gzip.GzipFile(fileobj=raw)  # type: ignore[return-value]
-    if compression == "zst":
-        return zstandard.ZstdDecompressor().stream_reader(raw, read_across_frames=True)  # type: ignore[return-value]
-    return raw
+def _bounded(raw: IO[bytes], file: LandedFile, limits: LimitSettings) -> _Bounded:
+    limit = max(limits.inflated_bytes, file.size * limits.inflation_ratio)
+    if file.compression == "gz":
+        return _Bounded(gzip.GzipFile(fileobj=raw), limit=limit)
+    if file.compression == "zst":
+        # This reader tells a frame that ends too early from a whole one; a silent end loses rows.
+        return _Bounded(pa.CompressedInputStream(pa.PythonFile(raw, "r"), "zstd"), limit=limit)
+    return _Bounded(raw, limit=None)
 
 
 class _Bounded:
     """A byte stream that stops an inflating file from growing without end."""
 
-    def __init__(self, stream: IO[bytes], *, size: int, limits: LimitSettings) -> None:
+    def __init__(self, stream: Any, *, limit: int | None) -> None:
         self._stream = stream
         self._count = 0
-        self.limit: int | None = max(limits.inflated_bytes, size * limits.inflation_ratio)
+        self._limit = limit
+        self._returned = b""
 
-    def read(self, size: int = _BLOCK) -> bytes:
-        """The next bytes.
+    def read(self) -> bytes:
+        """The next bytes; none at the end.
 
         Raises:
             RefusedError: bad_gzip or decompression_limit.
         """
+        if self._returned:
+            block, self._returned = self._returned, b""
+            return block
         try:
-            block = self._stream.read(size)
-        except (OSError, EOFError, zlib.error, zstandard.ZstdError) as error:
+            block = self._stream.read(_BLOCK)
+        except (OSError, EOFError, zlib.error) as error:
             raise RefusedError("bad_gzip", f"cannot be inflated: {error}") from error
         self._count += len(block)
-        if self.limit is not None and self._count > self.limit:
+        if self._limit is not None and self._count > self._limit:
             raise RefusedError(
                 "decompression_limit",
-                f"inflates beyond {self.limit} bytes; limits.inflated_bytes and "
+                f"inflates beyond {self._limit} bytes; limits.inflated_bytes and "
                 "limits.inflation_ratio raise that",
             )
         return block
@@ -104,49 +137,77 @@ class _Bounded:
         """Everything that is left."""
         return b"".join(iter(self.read, b""))
 
+    def beginning(self) -> bytes:
+        """The first bytes that are not white space, up to a block; they are read again."""
+        skipped = []
+        while block := self.read():
+            skipped.append(block)
+            if start := block.removeprefix(_BYTE_ORDER_MARK).lstrip(_WHITESPACE):
+                self._returned = b"".join(skipped)
+                return start
+        self._returned = b"".join(skipped)
+        return b""
+
+
+def _refuse_other_encodings(start: bytes) -> None:
+    start = start[:64]
+    looks_wide = start[:2] in (b"\xff\xfe", b"\xfe\xff") or start.count(0) * 4 > len(start)
+    if looks_wide or start[:2] == b"\x1f\x8b" or start[:4] == b"\x28\xb5\x2f\xfd":
+        raise RefusedError("encoding", "not UTF-8 text; UTF-16 and unmarked archives are not read")
+
 
 # ---------------------------------------------------------------- JSON lines
 
 
 def _json_line_rows(stream: _Bounded, limits: LimitSettings) -> Iterator[Row]:
-    lines = _lines(stream, limits.line_bytes)
-    first = next(lines, None)
-    if first is None:
+    start = stream.beginning()
+    _refuse_other_encodings(start.partition(b"\n")[0])
+    if start[:1] != b"[":
+        yield from _decoded(_lines(stream, limits.line_bytes), limits)
         return
-    number, line = first
-    _refuse_other_encodings(line)
-    if line.lstrip()[:1] == b"[":
-        rest = b"\n".join([line, *(more for _, more in lines)])
-        yield from _document_rows(rest)
-        return
-    yield from _decoded(number, line, lines, limits)
+    data = stream.read_all()
+    try:
+        yield from _document_rows(data)
+    except RefusedError:
+        if not _is_value_and_more(data):
+            raise
+        lines = _lines(_Bounded(io.BytesIO(data), limit=None), limits.line_bytes)
+        yield from _decoded(lines, limits)
 
 
-def _decoded(
-    number: int, line: bytes, lines: Iterator[tuple[int, bytes]], limits: LimitSettings
-) -> Iterator[Row]:
+def _is_value_and_more(data: bytes) -> bool:
+    """Whether the first line is a whole JSON value and others follow, as in JSON lines."""
+    first, _, rest = data.removeprefix(_BYTE_ORDER_MARK).lstrip(_WHITESPACE).partition(b"\n")
+    try:
+        decode_row(first)
+    except RefusedError:
+        return False
+    return bool(rest.strip())
+
+
+def _decoded(lines: Iterator[tuple[int, bytes]], limits: LimitSettings) -> Iterator[Row]:
     """Rows of JSON lines; a file of which no line is an object is refused as a whole."""
     held: list[Row] = []
-    looks_like_lines = True
-    any_parsed = False
-    while True:
+    in_doubt = True
+    look_like_objects = True
+    for number, line in lines:
         row = _json_line(number, line, limits)
-        if row is not None:
-            any_parsed = any_parsed or row.refusal is None or row.refusal.code != "invalid_json"
-            looks_like_lines = (
-                looks_like_lines and line.lstrip()[:1] == b"{" and line.strip() != b"{"
-            )
-            if any_parsed:
-                yield from held
-                held.clear()
-                yield row
-            else:
-                held.append(row)
-        following = next(lines, None)
-        if following is None:
+        if row is None:
+            continue
+        if not in_doubt:
+            yield row
+            continue
+        held.append(row)
+        text = line.strip()
+        look_like_objects = look_like_objects and text[:1] == b"{" and text != b"{"
+        code = row.refusal.code if row.refusal else ""
+        if text[:1] == b"{" and code != "invalid_json" and text != b"{}":
+            in_doubt = False
+            yield from held
+            held.clear()
+        elif len(held) >= _LINES_IN_DOUBT:
             break
-        number, line = following
-    if held and not looks_like_lines:
+    if held and not look_like_objects:
         raise RefusedError("not_json_lines", "no line is a JSON object; one object a line is read")
     yield from held
 
@@ -156,15 +217,11 @@ def _json_line(number: int, line: bytes, limits: LimitSettings) -> Row | None:
         return None
     if len(line) > limits.line_bytes:
         reason = f"longer than {limits.line_bytes} bytes (limits.line_bytes)"
-        return _refused(number, line, Refusal("line_too_long", "", reason))
+        return Row(number, None, Refusal("line_too_long", "", reason), line)
     try:
-        return Row(line=number, value=decode_row(line))
+        return Row(number, decode_row(line), None, line)
     except RefusedError as error:
-        return _refused(number, line, error.refusal)
-
-
-def _refused(number: int, line: bytes, refusal: Refusal) -> Row:
-    return Row(number, None, refusal=refusal, sha256=hashlib.sha256(line).hexdigest())
+        return Row(number, None, error.refusal, line)
 
 
 def _lines(stream: _Bounded, line_bytes: int) -> Iterator[tuple[int, bytes]]:
@@ -173,103 +230,75 @@ def _lines(stream: _Bounded, line_bytes: int) -> Iterator[tuple[int, bytes]]:
     number = 0
     keep = line_bytes + 1
     while block := stream.read():
-        pieces = (pending + block).replace(b"\r\n", b"\n").split(b"\n")
-        pending = pieces.pop()
-        if len(pending) > keep and not pending.endswith(b"\r"):
-            pending = pending[:keep]
-        for piece in pieces:
-            for line in piece.split(b"\r") if b"\r" in piece else (piece,):
-                number += 1
-                yield number, line.removeprefix(_BYTE_ORDER_MARK) if number == 1 else line
-    for line in pending.split(b"\r") if pending else ():
-        number += 1
-        yield number, line.removeprefix(_BYTE_ORDER_MARK) if number == 1 else line
-
-
-def _refuse_other_encodings(head: bytes) -> None:
-    start = head[:64]
-    looks_wide = start[:2] in (b"\xff\xfe", b"\xfe\xff") or start.count(0) * 4 > len(start)
-    if looks_wide or start[:2] == b"\x1f\x8b" or start[:4] == b"\x28\xb5\x2f\xfd":
-        raise RefusedError("encoding", "not UTF-8 text; UTF-16 and unmarked archives are not read")
+        data = pending + block
+        undecided = b""
+        if b"\r" in data:
+            if data.endswith(b"\r"):
+                # Its line feed may stand at the beginning of the next block.
+                data, undecided = data[:-1], b"\r"
+            data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        pieces = data.split(b"\n")
+        pending = pieces.pop()[:keep] + undecided
+        for line in pieces:
+            number += 1
+            yield number, line if number > 1 else line.removeprefix(_BYTE_ORDER_MARK)
+    pending = pending.removesuffix(b"\r")
+    if pending:
+        yield number + 1, pending if number else pending.removeprefix(_BYTE_ORDER_MARK)
 
 
 # ---------------------------------------------------------------- JSON documents
 
 
-def _json_rows(stream: _Bounded, _limits: LimitSettings) -> Iterator[Row]:
-    data = stream.read_all().removeprefix(_BYTE_ORDER_MARK)
-    if not data.strip():
-        return
-    _refuse_other_encodings(data)
-    yield from _document_rows(data)
-
-
-class _Twice(dict[str, Any]):
-    """An object in which a key was written twice; `key` names it."""
-
-    key = ""
+def _json_rows(stream: _Bounded) -> Iterator[Row]:
+    start = stream.beginning()
+    if start:
+        _refuse_other_encodings(start)
+        yield from _document_rows(stream.read_all())
 
 
 def _document_rows(data: bytes) -> Iterator[Row]:
-    document = read_document(data)
+    document, is_sound = _read_document(data)
     if isinstance(document, dict) and isinstance(document.get("data"), list):
+        if isinstance(document, RepeatedKeyObject):
+            reason = f"{named(document.repeated)} stands twice beside the rows"
+            raise RefusedError("duplicate_json_key", reason)
         document = document["data"]
     elif isinstance(document, dict):
         document = [document]
     if not isinstance(document, list):
         raise RefusedError("schema_mismatch", "expected a list of rows or a page with `data`")
     for number, value in enumerate(document, 1):
-        twice = find_repeated_key(value)
-        if twice:
-            refusal = Refusal("duplicate_json_key", "", f"{twice} stands twice")
-            yield _refused(number, repr(number).encode(), refusal)
+        refusal = None if is_sound else find_refusal(value)
+        if refusal is None:
+            yield Row(number, value)
         else:
-            yield Row(line=number, value=value)
+            yield Row(number, None, refusal, _content_of(value))
 
 
 def read_document(data: bytes) -> Any:
-    """A whole JSON document; objects with a repeated key are kept and found by find_repeated_key.
+    """A whole JSON document; what find_refusal would refuse is kept inside it.
 
     Raises:
         RefusedError: encoding or invalid_json for the file.
     """
+    return _read_document(data)[0]
+
+
+def _read_document(data: bytes) -> tuple[Any, bool]:
+    """The document, and whether find_refusal is sure to find nothing in it."""
+    data = data.removeprefix(_BYTE_ORDER_MARK)
     try:
-        text = decode_text(data)
+        return decode_row(data), True
     except RefusedError as error:
-        raise RefusedError("encoding", error.refusal.reason) from error
+        if error.refusal.code == "invalid_json":
+            raise
     try:
-        return json.loads(
-            text, object_pairs_hook=_object, parse_float=Decimal, parse_constant=Decimal
-        )
-    except RecursionError as error:
-        raise RefusedError("invalid_json", "nested too deeply") from error
-    except ValueError as error:
-        raise RefusedError("invalid_json", f"not JSON: {error}") from error
-
-
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) == len(pairs):
-        return found
-    seen: set[str] = set()
-    twice = _Twice(found)
-    twice.key = next(k for k, _ in pairs if k in seen or seen.add(k))  # type: ignore[func-returns-value]
-    return twice
-
-
-def find_repeated_key(value: Any) -> str:
-    """The words for a key that stands twice anywhere inside, or an empty string."""
-    stack = [value]
-    while stack:
-        item = stack.pop()
-        if isinstance(item, _Twice):
-            plain = item.key.isidentifier() and len(item.key) <= 40
-            return f"key '{item.key}'" if plain else "a key"
-        if isinstance(item, dict):
-            stack.extend(item.values())
-        elif isinstance(item, list):
-            stack.extend(item)
-    return ""
+        return read_json(decode_text(data)), False
+    except RefusedError as error:
+        if error.refusal.code == "bad_encoding":
+            raise RefusedError("encoding", error.refusal.reason) from error
+        raise
 
 
 def read_document_of(file: LandedFile, limits: LimitSettings) -> Any:
@@ -279,53 +308,70 @@ def read_document_of(file: LandedFile, limits: LimitSettings) -> Any:
         RefusedError: a file code.
     """
     with open_regular(file.path) as raw:
-        stream = _Bounded(_inflated(raw, file.compression), size=file.size, limits=limits)
-        data = stream.read_all().removeprefix(_BYTE_ORDER_MARK)
-    if not data.strip():
-        return None
-    _refuse_other_encodings(data)
-    return read_document(data)
+        stream = _bounded(raw, file, limits)
+        start = stream.beginning()
+        if not start:
+            return None
+        _refuse_other_encodings(start)
+        return read_document(stream.read_all())
 
 
 # ---------------------------------------------------------------- CSV
 
 
-def _csv_rows(stream: _Bounded, limits: LimitSettings) -> Iterator[Row]:
-    data = stream.read_all().removeprefix(_BYTE_ORDER_MARK)
-    if not data.strip():
+def _csv_rows(
+    stream: _Bounded, limits: LimitSettings, columns_found: ColumnsFound
+) -> Iterator[Row]:
+    start = stream.beginning()
+    if not start:
         return
-    _refuse_other_encodings(data)
+    _refuse_other_encodings(start)
     try:
-        text = decode_text(data)
+        text = decode_text(stream.read_all().removeprefix(_BYTE_ORDER_MARK))
     except RefusedError as error:
         raise RefusedError("encoding", error.refusal.reason) from error
-    csv.field_size_limit(max(limits.line_bytes, 2**17))
+    # The limit is that of a row, checked below: here it would look like a quote left open.
+    csv.field_size_limit(2**31 - 1)
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-    header = [name.strip() for name in _next_record(reader) or []]
+    header: list[str] = []
+    while not any(header):
+        header = [name.strip() for name in _next_record(reader) or ()]
     repeated = next((name for name in header if header.count(name) > 1), None)
     if repeated is not None:
-        raise RefusedError("duplicate_header", f"column '{repeated[:40]}' stands twice")
-    yield from _csv_records(reader, header)
+        raise RefusedError("duplicate_header", f"column '{shown(repeated, 40)}' stands twice")
+    columns_found(header)
+    yield from _csv_records(reader, header, limits)
 
 
-def _csv_records(reader: Any, header: list[str]) -> Iterator[Row]:
+def _csv_records(reader: Any, header: list[str], limits: LimitSettings) -> Iterator[Row]:
     while True:
         line = reader.line_num + 1
         record = _next_record(reader)
         if record is None:
             return
-        if not record:
+        if len(record) <= 1 and not "".join(record).strip():
             continue
         joined = "\x1f".join(record)
-        if len(record) != len(header):
-            reason = f"{len(record)} columns where the header has {len(header)}"
-            yield _refused(line, joined.encode(), Refusal("column_count", "", reason))
-        elif "\x00" in joined:
-            reason = "a NUL in a field"
-            yield _refused(line, joined.encode(), Refusal("bad_encoding", "", reason))
+        refusal = _csv_refusal(record, joined, header, limits)
+        if refusal is not None:
+            yield Row(line, None, refusal, joined.encode())
         else:
             fields = zip(header, record, strict=True)
-            yield Row(line, {name: text if text != "" else None for name, text in fields})
+            yield Row(line, {name: text or None for name, text in fields}, None, joined.encode())
+
+
+def _csv_refusal(
+    record: list[str], joined: str, header: list[str], limits: LimitSettings
+) -> Refusal | None:
+    if len(record) != len(header):
+        reason = f"{len(record)} columns where the header has {len(header)}"
+        return Refusal("column_count", "", reason)
+    if "\x00" in joined:
+        return Refusal("bad_encoding", "", "a NUL in a field")
+    if len(joined) > limits.line_bytes:
+        reason = f"longer than {limits.line_bytes} characters (limits.line_bytes)"
+        return Refusal("line_too_long", "", reason)
+    return None
 
 
 def _next_record(reader: Any) -> list[str] | None:
@@ -340,19 +386,78 @@ def _next_record(reader: Any) -> list[str] | None:
 # ---------------------------------------------------------------- Parquet
 
 
-def _parquet_rows(raw: IO[bytes]) -> Iterator[Row]:
-    try:
-        parquet = pq.ParquetFile(raw)
-    except (pa.ArrowException, OSError) as error:
-        raise RefusedError("bad_parquet", f"not a whole Parquet file: {error}") from error
+def _seekable(raw: IO[bytes], file: LandedFile, limits: LimitSettings) -> IO[bytes]:
+    return io.BytesIO(_bounded(raw, file, limits).read_all()) if file.compression else raw
+
+
+def _parquet_rows(
+    raw: IO[bytes], limits: LimitSettings, columns_found: ColumnsFound
+) -> Iterator[Row]:
     number = 0
     try:
+        parquet = pq.ParquetFile(raw)
+        names = parquet.schema_arrow.names
+        _refuse_parquet(parquet, names, size=raw.seek(0, io.SEEK_END), limits=limits)
+        columns_found(names)
         for batch in parquet.iter_batches(batch_size=_PARQUET_BATCH):
-            for value in batch.to_pylist():
-                number += 1
-                yield Row(line=number, value=value)
-    except (pa.ArrowException, OSError) as error:
-        raise RefusedError("bad_parquet", f"damaged at row {number + 1}: {error}") from error
+            yield from _batch_rows(batch, number)
+            number += batch.num_rows
+    except (pa.ArrowException, OSError, UnicodeError) as error:
+        reason = f"not a whole Parquet file, or damaged after row {number}: {error}"
+        raise RefusedError("bad_parquet", without_secrets(reason)) from error
 
 
-RowReader = Callable[[LandedFile, LimitSettings], Iterator[Row]]
+def _refuse_parquet(
+    parquet: pq.ParquetFile, names: list[str], *, size: int, limits: LimitSettings
+) -> None:
+    repeated = next((name for name in names if names.count(name) > 1), None)
+    if repeated is not None:
+        raise RefusedError("duplicate_header", f"column '{shown(repeated, 40)}' stands twice")
+    parts = parquet.metadata
+    inflated = sum(parts.row_group(i).total_byte_size for i in range(parts.num_row_groups))
+    limit = max(limits.inflated_bytes, size * limits.inflation_ratio)
+    if inflated > limit:
+        raise RefusedError("decompression_limit", f"inflates beyond {limit} bytes")
+
+
+def _batch_rows(batch: pa.RecordBatch, before: int) -> Iterator[Row]:
+    try:
+        values = _plain(batch).to_pylist()
+    except (pa.ArrowInvalid, ValueError, OverflowError):
+        # One of the values is broken: find out which.
+        for place in range(batch.num_rows):
+            yield _single_row(batch.slice(place, 1), before + place + 1)
+        return
+    for number, value in enumerate(values, before + 1):
+        yield _sound_row(number, value)
+
+
+def _single_row(batch: pa.RecordBatch, number: int) -> Row:
+    try:
+        return _sound_row(number, _plain(batch).to_pylist()[0])
+    except (pa.ArrowInvalid, UnicodeError):
+        refusal = Refusal("bad_encoding", "", "not UTF-8")
+    except (ValueError, OverflowError):
+        refusal = Refusal("bad_timestamp", "", "a time outside the years 1 to 9999")
+    return Row(number, None, refusal, str(batch.to_struct_array()).encode("utf-8", "replace"))
+
+
+def _sound_row(number: int, value: dict[str, Any]) -> Row:
+    for item in value.values():
+        if isinstance(item, str | dict | list) and (refusal := find_refusal(item)):
+            return Row(number, None, refusal, _content_of(value))
+    return Row(number, value)
+
+
+def _plain(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """The batch with times in microseconds and bytes as the text they are written for."""
+    for place, field in enumerate(batch.schema):
+        if pa.types.is_timestamp(field.type) and field.type.unit == "ns":
+            target = pa.timestamp("us", field.type.tz)
+            column = batch.column(place).cast(target, safe=False)
+        elif pa.types.is_binary(field.type) or pa.types.is_large_binary(field.type):
+            column = batch.column(place).cast(pa.string())
+        else:
+            continue
+        batch = batch.set_column(place, field.name, column)
+    return batch

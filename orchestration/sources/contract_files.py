@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
 from typing import Any
 
-from orchestration.core.refusals import RefusedError
-from orchestration.core.values import at_money_scale, read_count, read_decimal, read_time
+from orchestration.core.refusals import RefusedError, shown, with_hashed_secrets
+from orchestration.core.values import read_count, read_money, read_time
 from orchestration.sources.records import (
     Column,
     RawTable,
     Record,
     RecordContext,
+    check_not_future,
     clean_text,
     read_key_id,
     read_text,
@@ -23,13 +27,20 @@ _TYPES = {
     "key": "varchar",
     "count": "bigint",
     "money": "decimal(38, 18)",
-    "time": "timestamp",
+    "event": "timestamp",
+    "id": "varchar",
+    "currency": "varchar",
 }
+_CURRENCY = re.compile(r"[A-Z]{3}\Z")
 
 
 @dataclass(frozen=True, slots=True)
 class FieldRule:
-    """How one field of our own file kinds is read."""
+    """How one field of our own file kinds is read.
+
+    Attributes:
+        type: text, id, key, count, money, currency, or event: a time that is not ahead.
+    """
 
     name: str
     type: str
@@ -38,7 +49,7 @@ class FieldRule:
 
 GATEWAY_COUNT_FIELDS = (
     FieldRule("gateway", "text", is_required=True),
-    FieldRule("hour_at", "time", is_required=True),
+    FieldRule("hour_at", "event", is_required=True),
     FieldRule("model", "text"),
     FieldRule("requests", "count", is_required=True),
     FieldRule("successful_requests", "count"),
@@ -46,10 +57,10 @@ GATEWAY_COUNT_FIELDS = (
     FieldRule("spend", "money"),
 )
 APP_REQUEST_FIELDS = (
-    FieldRule("request_id", "text", is_required=True),
+    FieldRule("request_id", "id", is_required=True),
     FieldRule("gateway", "text", is_required=True),
     FieldRule("model", "text", is_required=True),
-    FieldRule("occurred_at", "time", is_required=True),
+    FieldRule("occurred_at", "event", is_required=True),
     FieldRule("api_key_id", "key"),
     FieldRule("trace_id", "text"),
     FieldRule("status", "text"),
@@ -58,7 +69,7 @@ APP_REQUEST_FIELDS = (
     FieldRule("cached_tokens", "count"),
     FieldRule("output_tokens", "count"),
     FieldRule("expected_cost", "money"),
-    FieldRule("currency", "text"),
+    FieldRule("currency", "currency"),
     FieldRule("attempt", "count"),
 )
 
@@ -108,39 +119,72 @@ def _read_fields(
     record = Record(values={})
     for rule in rules:
         value = row.get(rule.name)
-        if value is None or value == "":
+        if value is None or (isinstance(value, str) and not value.strip()):
             if rule.is_required:
                 code = "missing_request_id" if rule.name == "request_id" else "missing_field"
                 raise RefusedError(code, "required and empty", rule.name)
             continue
-        record.values[rule.name] = _read_field(row, rule, record, context)
+        record.values[rule.name] = _READERS[rule.type](row, rule.name, record, context)
     if not row.keys() <= {rule.name for rule in rules}:
         record.codes.add("schema_drift")
     return record
 
 
-def _read_field(
-    row: Mapping[str, Any], rule: FieldRule, record: Record, context: RecordContext
-) -> Any:
-    value = row[rule.name]
-    if rule.type == "time":
-        moment, naive = read_time(value, rule.name)
-        if naive:
-            record.codes.add("naive_timestamp")
-        return moment
-    if rule.type == "count":
-        return read_count(value, rule.name)
-    if rule.type == "money":
-        amount, lost = at_money_scale(
-            read_decimal(repr(value) if isinstance(value, float) else value, rule.name)
-        )
-        if lost:
-            record.codes.add("precision_rounded")
-        return amount
-    text = read_text(row, rule.name, context)
-    if rule.type == "key":
-        key_id, was_raw = read_key_id(text)
-        if was_raw:
-            record.codes.add("raw_key_hashed")
-        return key_id
-    return clean_text(text)
+def _read_event(
+    row: Mapping[str, Any], name: str, record: Record, context: RecordContext
+) -> datetime:
+    moment, naive = read_time(row[name], name)
+    if naive:
+        record.codes.add("naive_timestamp")
+    if check_not_future(moment, name, context):
+        record.codes.add("clock_skew")
+    return moment
+
+
+def _read_amount(
+    row: Mapping[str, Any], name: str, record: Record, _context: RecordContext
+) -> Decimal:
+    amount, lost = read_money(row[name], name)
+    if lost:
+        record.codes.add("precision_rounded")
+    return amount
+
+
+def _read_key(
+    row: Mapping[str, Any], name: str, record: Record, context: RecordContext
+) -> str | None:
+    key_id, was_raw = read_key_id(read_text(row, name, context))
+    if was_raw:
+        record.codes.add("raw_key_hashed")
+    return key_id
+
+
+def _read_id(
+    row: Mapping[str, Any], name: str, record: Record, context: RecordContext
+) -> str | None:
+    text = read_text(row, name, context)
+    identity = None if text is None else with_hashed_secrets(text)
+    if identity != text:
+        record.codes.add("raw_key_hashed")
+    return identity
+
+
+def _read_currency(
+    row: Mapping[str, Any], name: str, _record: Record, context: RecordContext
+) -> str:
+    currency = (read_text(row, name, context) or "").upper()
+    if not _CURRENCY.match(currency):
+        reason = f"expected a code like USD, found '{shown(currency, 8)}'"
+        raise RefusedError("unsupported_currency", reason, name)
+    return currency
+
+
+_READERS: Mapping[str, Callable[[Mapping[str, Any], str, Record, RecordContext], Any]] = {
+    "text": lambda row, name, _record, context: clean_text(read_text(row, name, context)),
+    "id": _read_id,
+    "key": _read_key,
+    "count": lambda row, name, _record, _context: read_count(row[name], name),
+    "money": _read_amount,
+    "event": _read_event,
+    "currency": _read_currency,
+}

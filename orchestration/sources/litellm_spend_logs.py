@@ -5,20 +5,14 @@ Source: LiteLLM proxy migrations and code, release 1.109.1, read 2026-11-21.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
-from orchestration.core.refusals import RefusedError
-from orchestration.core.values import (
-    MONEY_LIMIT,
-    at_money_scale,
-    read_count,
-    read_decimal,
-    read_time,
-)
+from orchestration.core.refusals import RefusedError, with_hashed_secrets
+from orchestration.core.values import INTEGER_LIMIT, read_count, read_money, read_time
 from orchestration.sources.records import (
     Column,
     RawTable,
@@ -113,6 +107,24 @@ _SECONDS = {
     "output_audio_seconds": ("output_audio_seconds",),
     "output_video_seconds": ("output_video_seconds", "duration_seconds"),
 }
+_TOOLS = {"web_search_requests": ("web_search_requests",)}
+
+
+def _by_their_name(names: Mapping[str, tuple[str, ...] | str]) -> dict[str, str]:
+    """Our column by the source's name."""
+    return {
+        theirs: ours
+        for ours, several in names.items()
+        for theirs in (several if isinstance(several, tuple) else (several,))
+    }
+
+
+_FLAT_NAMES = _by_their_name(_FLAT)
+_PROMPT_NAMES = _by_their_name(_PROMPT_DETAILS)
+_LIFETIME_NAMES = _by_their_name(_CACHE_LIFETIMES)
+_COMPLETION_NAMES = _by_their_name(_COMPLETION_DETAILS)
+_TOOL_NAMES = _by_their_name(_TOOLS)
+_SECONDS_NAMES = _by_their_name(_SECONDS)
 _COUNT_COLUMNS = tuple(
     dict.fromkeys([*_FLAT, *_PROMPT_DETAILS, *_CACHE_LIFETIMES, *_COMPLETION_DETAILS])
 )
@@ -181,6 +193,8 @@ BATCH_USAGE = RawTable(
 )
 
 REQUIRED = ("request_id", "spend", "startTime")
+# Columns of type JSON, which CSV and Parquet hold as text.
+JSON_FIELDS = ("metadata", "request_tags")
 _CONTENT_COLUMNS = ("messages", "response", "proxy_server_request")
 _KNOWN = frozenset(
     {
@@ -279,6 +293,7 @@ def read_spend_log(row: Mapping[str, Any], context: RecordContext) -> Record:
     """One billable attempt as LiteLLM logged it.
 
     Grain: one row of LiteLLM_SpendLogs. Units: spend in USD, tokens, seconds; times in UTC.
+    JSON_FIELDS are expected as decoded values; one that is still text could not be decoded.
 
     Raises:
         RefusedError: a row code of the closed list.
@@ -300,11 +315,14 @@ def read_spend_log(row: Mapping[str, Any], context: RecordContext) -> Record:
 def _read_identity(row: Mapping[str, Any], record: Record, context: RecordContext) -> None:
     values = record.values
     request_id = read_text(row, "request_id", context)
-    if request_id is None or request_id in ("None", "null"):
+    if request_id is None or request_id.strip() in ("", "None", "null"):
         raise RefusedError(
             "missing_request_id", "a row without an id cannot be told apart", "request_id"
         )
-    values["request_id"] = request_id
+    # The id may be set by the caller (header x-litellm-call-id), to a key by mistake.
+    values["request_id"] = with_hashed_secrets(request_id)
+    if values["request_id"] != request_id:
+        record.codes.add("raw_key_hashed")
     values["started_at"], naive = read_time(row.get("startTime"), "startTime")
     if check_not_future(values["started_at"], "startTime", context):
         record.codes.add("clock_skew")
@@ -315,8 +333,9 @@ def _read_identity(row: Mapping[str, Any], record: Record, context: RecordContex
         ("source_version_at", "updated_at"),
         ("observed_at", "observed_at"),
     ):
-        if row.get(name) not in (None, ""):
-            values[column], also_naive = read_time(row[name], name)
+        value = row.get(name)
+        if value is not None and value != "":
+            values[column], also_naive = read_time(value, name)
             naive = naive or also_naive
     if naive:
         record.codes.add("naive_timestamp")
@@ -333,12 +352,11 @@ def _read_texts(row: Mapping[str, Any], record: Record, context: RecordContext) 
     if context.keep_user_id:
         values["user_id"] = clean_text(read_text(row, "user", context))
     if context.keep_client_ip:
-        values["client_ip"] = read_text(row, "requester_ip_address", context)
+        values["client_ip"] = clean_text(read_text(row, "requester_ip_address", context))
     values["cache_hit"] = _read_flag(row.get("cache_hit"))
-    if row.get("request_duration_ms") not in (None, ""):
-        values["request_duration_ms"] = read_count(
-            row["request_duration_ms"], "request_duration_ms"
-        )
+    duration = row.get("request_duration_ms")
+    if duration is not None and duration != "":
+        values["request_duration_ms"] = read_count(duration, "request_duration_ms")
     base = read_text(row, "api_base", context)
     values["api_base"], stripped = _without_credentials(base)
     if stripped:
@@ -354,6 +372,7 @@ def _read_flag(value: Any) -> bool | None:
     return {"true": True, "false": False}.get(str(value).strip().lower())
 
 
+@lru_cache(maxsize=1024)
 def _without_credentials(url: str | None) -> tuple[str | None, bool]:
     if url is None:
         return None, False
@@ -361,29 +380,23 @@ def _without_credentials(url: str | None) -> tuple[str | None, bool]:
         parts = urlsplit(url)
     except ValueError:
         return None, True
+    if not parts.netloc and "@" in url:
+        # Without its scheme, a user name and password look like part of a path.
+        return None, True
     bare = parts.netloc.rpartition("@")[2]
-    clean = urlunsplit((parts.scheme, bare, parts.path, "", ""))
-    return clean, bool(parts.query or parts.fragment) or bare != parts.netloc
+    clean = clean_text(urlunsplit((parts.scheme, bare, parts.path, "", "")))
+    return clean, clean != url
 
 
 def _read_money(row: Mapping[str, Any], record: Record) -> None:
     value = row.get("spend")
-    if isinstance(value, float):
-        # Parquet holds a binary double; its shortest decimal text is what LiteLLM computed.
-        value = Decimal(repr(value))
     if value is None or value == "":
         if row.get("status") != "failure":
             raise RefusedError("missing_spend", "a successful row states its spend", "spend")
         record.codes.add("null_spend_on_failure")
         return
-    if isinstance(value, Decimal) and not value.is_finite():
-        raise RefusedError("spend_not_finite", f"found {value}", "spend")
-    spend = read_decimal(value, "spend")
-    if spend < 0:
-        raise RefusedError("negative_spend", f"expected 0 or more, found {spend}", "spend")
-    if spend >= MONEY_LIMIT:
-        raise RefusedError("spend_out_of_range", "1e20 or more", "spend")
-    record.values["spend"], lost = at_money_scale(spend)
+    spend, lost = read_money(value, "spend")
+    record.values["spend"] = spend
     if lost:
         record.codes.add("precision_rounded")
     if spend > SPEND_OUTLIER:
@@ -393,8 +406,9 @@ def _read_money(row: Mapping[str, Any], record: Record) -> None:
 def _read_tokens(row: Mapping[str, Any], record: Record) -> None:
     values = record.values
     for name in ("prompt_tokens", "completion_tokens", "total_tokens"):
-        if row.get(name) not in (None, ""):
-            values[name] = read_count(row[name], name)
+        value = row.get(name)
+        if value is not None and value != "":
+            values[name] = read_count(value, name)
     parts = (values.get("prompt_tokens"), values.get("completion_tokens"))
     total = values.get("total_tokens")
     if total is not None and None not in parts and total != sum(p or 0 for p in parts):
@@ -403,26 +417,15 @@ def _read_tokens(row: Mapping[str, Any], record: Record) -> None:
 
 def _read_metadata(row: Mapping[str, Any], record: Record) -> Mapping[str, Any]:
     metadata = row.get("metadata")
-    if isinstance(metadata, str) and metadata:
-        try:
-            metadata = json.loads(metadata, parse_float=Decimal, parse_constant=Decimal)
-        except (ValueError, RecursionError):
-            metadata = 0
-    if metadata is None or metadata == "":
-        return {}
-    if not isinstance(metadata, dict):
+    if isinstance(metadata, dict):
+        return metadata
+    if metadata is not None and metadata != "":
         record.codes.add("metadata_unparsed")
-        return {}
-    return metadata
+    return {}
 
 
 def _read_tags(row: Mapping[str, Any], record: Record, context: RecordContext) -> None:
     tags = row.get("request_tags")
-    if isinstance(tags, str) and tags:
-        try:
-            tags = json.loads(tags)
-        except (ValueError, RecursionError):
-            tags = {}
     if tags is None or tags == "":
         return
     if not isinstance(tags, list) or not all(isinstance(tag, str) for tag in tags):
@@ -436,15 +439,19 @@ def _read_tags(row: Mapping[str, Any], record: Record, context: RecordContext) -
     record.values["request_tags"] = clean_text(",".join(kept)) or None
     for tag in kept:
         name, colon, text = tag.partition(":")
-        ours = _OWNER_BY_NAME.get(name.strip().lower().replace("-", "_"))
+        ours = _owner_column(name)
         if colon and ours is not None:
             record.values.setdefault(ours, clean_text(text.strip()) or None)
+
+
+def _owner_column(name: str) -> str | None:
+    return _OWNER_BY_NAME.get(name.strip().lower().replace("-", "_"))
 
 
 def _read_owners(metadata: Mapping[str, Any], record: Record, context: RecordContext) -> None:
     values = record.values
     for ours, theirs in _METADATA_TEXT.items():
-        values[ours] = clean_text(_scalar(metadata, theirs, context))
+        values[ours] = _scalar(metadata, theirs, context)
     values["team_id"] = values.get("team_id") or _scalar(metadata, "user_api_key_team_id", context)
     values["organization_id"] = values.get("organization_id") or _scalar(
         metadata, "user_api_key_org_id", context
@@ -454,26 +461,26 @@ def _read_owners(metadata: Mapping[str, Any], record: Record, context: RecordCon
             metadata, "user_api_key_user_id", context
         )
     if context.keep_user_agent:
-        values["user_agent"] = clean_text(_scalar(metadata, "user_agent", context))
+        values["user_agent"] = _scalar(metadata, "user_agent", context)
     named = metadata.get("spend_logs_metadata")
     if isinstance(named, dict):
         for name in named:
-            ours = _OWNER_BY_NAME.get(str(name).lower())
-            text = _scalar(named, name, context)
+            ours = _owner_column(name)
+            text = None if ours is None else _scalar(named, name, context)
             if ours is not None and text is not None:
-                values[ours] = clean_text(text)
+                values[ours] = text
 
 
 def _scalar(metadata: Mapping[str, Any], name: str, context: RecordContext) -> str | None:
-    """A text of metadata; anything else than a scalar counts as absent."""
+    """A text of metadata without credentials; anything else than a scalar counts as absent."""
     value = metadata.get(name)
-    if isinstance(value, dict | list | bool) or value is None or value == "":
+    if value is None or value == "" or isinstance(value, (dict, list, bool)):
         return None
     text = str(value)
     if len(text) > context.field_characters:
         reason = f"longer than {context.field_characters} characters"
         raise RefusedError("field_too_long", reason, f"metadata.{name}")
-    return text
+    return clean_text(text)
 
 
 def _read_attempt(metadata: Mapping[str, Any], record: Record, context: RecordContext) -> None:
@@ -484,7 +491,7 @@ def _read_attempt(metadata: Mapping[str, Any], record: Record, context: RecordCo
         "batch_successful_requests",
         "batch_failed_requests",
     ):
-        values[name] = _count(metadata, (name,))
+        values[name] = _whole(metadata.get(name))
     values["is_billed_retry_attempt"] = metadata.get("billed_retry_attempt") is True
     values["is_silent_experiment"] = metadata.get("is_silent_experiment") is True
     values["used_client_oauth_token"] = metadata.get("used_client_oauth_token") is True
@@ -493,7 +500,7 @@ def _read_attempt(metadata: Mapping[str, Any], record: Record, context: RecordCo
     error = metadata.get("error_information")
     if isinstance(error, dict):
         values["error_code"] = _scalar(error, "error_code", context)
-        values["error_class"] = clean_text(_scalar(error, "error_class", context))
+        values["error_class"] = _scalar(error, "error_class", context)
     breakdown = metadata.get("cost_breakdown")
     if isinstance(breakdown, dict):
         values["billed_service_tier"] = _scalar(breakdown, "service_tier", context)
@@ -519,7 +526,7 @@ def _read_usage(metadata: Mapping[str, Any], record: Record) -> None:
     ):
         text = usage.get(theirs)
         if isinstance(text, str) and text and not values.get(ours):
-            values[ours] = text[:64]
+            values[ours] = clean_text(text[:64])
     by_model = usage.get("batch_usage_by_model")
     if isinstance(by_model, dict) and by_model:
         _read_batch(by_model, record)
@@ -530,7 +537,7 @@ def _read_batch(by_model: Mapping[str, Any], record: Record) -> None:
         name: record.values.get(name) for name in ("request_id", "started_at", "api_key_id")
     }
     parts = [
-        {**identity, "batch_model": str(model)[:256], **read_quantities(usage)}
+        {**identity, "batch_model": clean_text(model[:256]), **read_quantities(usage)}
         for model, usage in sorted(by_model.items())
         if isinstance(usage, dict)
     ]
@@ -545,57 +552,54 @@ def read_quantities(usage: Mapping[str, Any]) -> dict[str, Any]:
     Units: tokens, counts, seconds. A quantity the object does not state is absent.
     """
     found: dict[str, Any] = {}
+    _collect(found, usage, _FLAT_NAMES)
+    _collect_seconds(found, usage)
     prompt = usage.get("prompt_tokens_details")
-    completion = usage.get("completion_tokens_details")
-    tools = usage.get("server_tool_use")
-    _collect(found, usage, _FLAT)
     if isinstance(prompt, dict):
-        _collect(found, prompt, _PROMPT_DETAILS)
+        _collect(found, prompt, _PROMPT_NAMES)
+        _collect_seconds(found, prompt)
         lifetimes = prompt.get("cache_creation_token_details")
         if isinstance(lifetimes, dict):
-            _collect(found, lifetimes, {ours: (name,) for ours, name in _CACHE_LIFETIMES.items()})
-        _collect_seconds(found, prompt)
+            _collect(found, lifetimes, _LIFETIME_NAMES)
+    completion = usage.get("completion_tokens_details")
     if isinstance(completion, dict):
-        _collect(found, completion, _COMPLETION_DETAILS)
+        _collect(found, completion, _COMPLETION_NAMES)
+    tools = usage.get("server_tool_use")
     if isinstance(tools, dict):
-        _collect(found, tools, {"web_search_requests": ("web_search_requests",)})
-    _collect_seconds(found, usage)
+        _collect(found, tools, _TOOL_NAMES)
     return found
 
 
-def _collect(
-    found: dict[str, Any], holder: Mapping[str, Any], names: Mapping[str, tuple[str, ...]]
-) -> None:
-    for ours, theirs in names.items():
-        count = _count(holder, theirs)
-        if count is not None and count > found.get(ours, -1):
-            found[ours] = count
+def _collect(found: dict[str, Any], holder: Mapping[str, Any], names: Mapping[str, str]) -> None:
+    """Take over the counts of one object; of mirrored ones the largest stays."""
+    for theirs, value in holder.items():
+        ours = names.get(theirs)
+        if ours is not None:
+            count = _whole(value)
+            if count is not None and count > found.get(ours, -1):
+                found[ours] = count
 
 
 def _collect_seconds(found: dict[str, Any], holder: Mapping[str, Any]) -> None:
-    for ours, theirs in _SECONDS.items():
-        for name in theirs:
-            value = holder.get(name)
-            if isinstance(value, float):
-                value = Decimal(repr(value))
-            if isinstance(value, int | Decimal) and not isinstance(value, bool):
-                seconds = Decimal(value)
-                if seconds.is_finite() and 0 <= seconds < 10**8:
-                    found[ours] = round(seconds, 6)
+    for theirs, value in holder.items():
+        ours = _SECONDS_NAMES.get(theirs)
+        if ours is None or isinstance(value, bool) or not isinstance(value, int | float | Decimal):
+            continue
+        seconds = Decimal(repr(value)) if isinstance(value, float) else Decimal(value)
+        if seconds.is_finite() and 0 <= seconds < 10**8:
+            found[ours] = max(round(seconds, 6), found.get(ours, Decimal(0)))
 
 
-def _count(holder: Mapping[str, Any], names: tuple[str, ...]) -> int | None:
-    """The largest of mirrored counts; what is no whole number of 0 or more counts as absent."""
-    largest: int | None = None
-    for name in names:
-        value = holder.get(name)
-        if isinstance(value, float):
-            value = Decimal(repr(value))
-        if isinstance(value, Decimal) and value.is_finite() and value == int(value):
-            value = int(value)
-        if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**63:
-            largest = value if largest is None else max(largest, value)
-    return largest
+def _whole(value: Any) -> int | None:
+    """A whole number from 0 to 2^63-1; anything else counts as absent."""
+    if type(value) is int:
+        return value if 0 <= value <= INTEGER_LIMIT else None
+    if isinstance(value, float):
+        value = Decimal(repr(value))
+    # Compared before it is converted: 1e999999999 has a billion digits.
+    if isinstance(value, Decimal) and value.is_finite() and 0 <= value <= INTEGER_LIMIT:
+        return int(value) if value == int(value) else None
+    return None
 
 
 def _flag(
@@ -639,6 +643,6 @@ def _holds_content(row: Mapping[str, Any], metadata: Mapping[str, Any]) -> bool:
         if row.get(name) not in (None, "", "{}", "[]", {}, []):
             return True
     return any(
-        name not in _KNOWN_METADATA and isinstance(value, dict | list | str) and value
-        for name, value in metadata.items()
+        isinstance(metadata[name], dict | list | str) and metadata[name]
+        for name in metadata.keys() - _KNOWN_METADATA
     )

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import Any
 
 from orchestration.core.refusals import RefusedError, without_secrets
@@ -97,7 +98,7 @@ def read_text(row: Mapping[str, Any], name: str, context: RecordContext) -> str 
     if value is None or value == "":
         return None
     if not isinstance(value, str):
-        if isinstance(value, dict | list):
+        if isinstance(value, (dict, list)):
             found = "an object" if isinstance(value, dict) else "a list"
             raise RefusedError("bad_type", f"expected text, found {found}", name)
         value = str(value)
@@ -110,7 +111,13 @@ def read_text(row: Mapping[str, Any], name: str, context: RecordContext) -> str 
 
 def clean_text(text: str | None) -> str | None:
     """The text without anything that looks like a credential."""
-    return None if text is None else without_secrets(text)
+    if text is None:
+        return None
+    return _clean_short(text) if len(text) <= 128 else without_secrets(text)
+
+
+# Names of models, teams and keys come again with every row.
+_clean_short = lru_cache(maxsize=2**14)(without_secrets)
 
 
 def read_key_id(value: str | None) -> tuple[str | None, bool]:

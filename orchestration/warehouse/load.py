@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
@@ -11,7 +10,7 @@ from dataclasses import dataclass, field, replace
 import duckdb
 
 from orchestration.config import Runtime
-from orchestration.core.refusals import FILE_NOTE_CODES, Refusal, RefusedError, without_secrets
+from orchestration.core.refusals import FILE_NOTE_CODES, Refusal, RefusedError
 from orchestration.landing.files import LandedFile, Listing, hash_file, list_landing
 from orchestration.landing.kinds import (
     PRICE_CATALOG,
@@ -25,6 +24,7 @@ from orchestration.sources.records import Record, RecordContext
 from orchestration.warehouse import evidence, load_prices, staged
 from orchestration.warehouse.closed_periods import closed_period_test
 from orchestration.warehouse.ledger import Batch, Ledger, Quarantined
+from orchestration.warehouse.retry import kept_fields
 
 # Rows parsed before they are handed to DuckDB: bounds memory, keeps Arrow batches worthwhile.
 CHUNK_ROWS = 20_000
@@ -270,7 +270,7 @@ class _Reading:
                 return kind.read_row(value, self.context)
             except RefusedError as error:
                 refusal = error.refusal
-        self.quarantined.append(_quarantined(kind, row, refusal))
+        self.quarantined.append(_quarantined(kind, row, refusal, self.context))
         return None
 
     def _hand_over(self, kind: FileKind, chunk: list[tuple[int, Record]]) -> None:
@@ -306,36 +306,15 @@ def _chain(first: Row, rest: Iterator[Row]) -> Iterator[Row]:
     yield from rest
 
 
-def _quarantined(kind: FileKind, row: Row, refusal: Refusal) -> Quarantined:
-    """The refused row by its allow-listed plain fields; its content stays behind as a hash."""
-    value = row.value if isinstance(row.value, dict) else {}
-    kept = {
-        name: without_secrets(str(value[name]))[:256]
-        for name in (*kind.required, *_SHOWN_FIELDS)
-        if isinstance(value.get(name), str | int) or hasattr(value.get(name), "as_tuple")
-    }
+def _quarantined(kind: FileKind, row: Row, refusal: Refusal, context: RecordContext) -> Quarantined:
+    """The refused row by its allow-listed fields; its content stays behind as a hash."""
     sha256 = row.sha256 or hashlib.sha256(repr(row.value).encode("utf-8", "replace")).hexdigest()
     return Quarantined(
         line_number=row.line,
         refusal=refusal,
         row_sha256=sha256,
-        fields=json.dumps(kept, sort_keys=True),
+        fields=kept_fields(kind, row.value, context),
     )
-
-
-_SHOWN_FIELDS = (
-    "call_type",
-    "model",
-    "team_id",
-    "status",
-    "prompt_tokens",
-    "completion_tokens",
-    "total_tokens",
-    "endTime",
-    "custom_llm_provider",
-    "occurred_at",
-    "model_group",
-)
 
 
 def _commit(

@@ -18,7 +18,8 @@ from orchestration.core.refusals import Refusal, RefusedError, shown
 from orchestration.core.values import read_time
 from orchestration.landing.files import LandedFile
 from orchestration.landing.observed import first_seen, stated_observation
-from orchestration.landing.rows import find_repeated_key, read_document_of, read_rows
+from orchestration.landing.json_text import RepeatedKeyObject, find_refusal, named
+from orchestration.landing.rows import read_document_of, read_rows
 from orchestration.sources.price_catalogs import (
     read_genai_price,
     read_litellm_entry,
@@ -119,9 +120,8 @@ def _read_cost_map(document: dict[str, Any], file: LandedFile) -> _Catalog:
         models = {key: value for key, value in document.items() if key != "observed_at"}
     else:
         models = document
-    repeated = find_repeated_key(document) if getattr(document, "key", "") else ""
-    if repeated:
-        raise RefusedError("duplicate_json_key", f"{repeated} stands twice")
+    if isinstance(document, RepeatedKeyObject):
+        raise RefusedError("duplicate_json_key", f"{named(document.repeated)} stands twice")
     catalog = _Catalog(rows_in=len(models), stated_at=stated_observation(file.name, document))
     if not models:
         catalog.codes.append((0, "empty_file"))
@@ -131,9 +131,9 @@ def _read_cost_map(document: dict[str, Any], file: LandedFile) -> _Catalog:
 
 
 def _litellm(price_key: str, entry: Any) -> tuple[str, str, list[PricePoint], list[str]]:
-    repeated = find_repeated_key(entry)
-    if repeated:
-        raise RefusedError("duplicate_json_key", f"{repeated} stands twice")
+    refusal = find_refusal(entry)
+    if refusal is not None:
+        raise RefusedError(refusal.code, refusal.reason, refusal.field)
     points, codes = read_litellm_entry(price_key, entry)
     return LITELLM, price_key, points, codes
 

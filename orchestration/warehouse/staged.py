@@ -94,7 +94,9 @@ def insert_new_rows(
     The natural key contains the row's time, so history is probed within the file's days only.
     """
     table = kind.table
-    key = ", ".join(table.key)
+    # Equal content has an equal time, so the time may join the key where it is no part of it.
+    key_columns = tuple(dict.fromkeys((*table.key, table.event_at)))
+    key = ", ".join(key_columns)
     connection.execute(f"""
         create or replace temp table arriving_keys as
         select _source_line, {key}, {row_hash_sql(table)} as _row_hash
@@ -119,7 +121,7 @@ def insert_new_rows(
                 r._gateway = {quoted(batch.gateway)}
                 and r.{table.event_at} between {_timestamp(low)} and {_timestamp(high)}
                 and r._row_hash = f._row_hash
-                and {" and ".join(f"r.{c} is not distinct from f.{c}" for c in table.key)}
+                and {" and ".join(f"r.{c} is not distinct from f.{c}" for c in key_columns)}
         )
         """)
     loaded = connection.execute("select count(*) from fresh_lines").fetchall()[0][0]

@@ -75,7 +75,7 @@ def plan_build(
         "select table_name, cast(touched_date as varchar) from audit.touched_days order by all"
     ).fetchall()
     days = tuple(sorted({day for table, day in touched if table == _RAW_USAGE}))
-    fingerprint = _fingerprint(runtime)
+    fingerprint = inputs_fingerprint(runtime)
     reason = ""
     if full_refresh:
         reason = "asked for"
@@ -104,7 +104,8 @@ def _thresholds(connection: duckdb.DuckDBPyConnection) -> tuple[int, ...]:
     return tuple(row[0] for row in rows) or (200_000,)
 
 
-def _fingerprint(runtime: Runtime) -> str:
+def inputs_fingerprint(runtime: Runtime) -> str:
+    """A hash of what the marts depend on besides landing: settings, seeds, models, engine."""
     digest = hashlib.sha256()
     settings = runtime.settings
     digest.update(settings.pricing.model_dump_json().encode())

@@ -38,7 +38,7 @@ from_counts as (
         concat_ws('/', gateway, cast(usage_date as varchar), model) as subject_id,
         'select * from marts.usage_records where gateway = ' || {{ as_literal('gateway') }}
         || ' and usage_date = ' || {{ as_literal('cast(usage_date as varchar)') }}
-        || coalesce(' and logged_model = ' || {{ as_literal('model') }}, '') as evidence
+        || coalesce(' and model = ' || {{ as_literal('model') }}, '') as evidence
     from compared
 ),
 

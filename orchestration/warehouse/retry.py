@@ -1,0 +1,585 @@
+"""Another try for what was refused: kept fields are read again, rejected files forgotten."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+import duckdb
+import msgspec
+
+from orchestration.config import Runtime
+from orchestration.core.refusals import (
+    FILE_NOTE_CODES,
+    ROW_CODES,
+    Refusal,
+    RefusedError,
+    without_secrets,
+)
+from orchestration.landing.kinds import ROW_KINDS, FileKind
+from orchestration.sources import litellm_spend_logs as spend_logs
+from orchestration.sources.records import Record, RecordContext, read_key_id
+from orchestration.warehouse import evidence, staged
+from orchestration.warehouse.closed_periods import closed_period_test
+from orchestration.warehouse.ledger import Batch, Ledger
+
+# A longer text is cut where it is shown and not read again: the row must be dropped anew.
+KEPT_CHARACTERS = 1024
+# Keys of a kept row that are no fields of it: flags its content earned, fields not kept whole.
+_CODES, _NOT_WHOLE = "_codes", "_not_whole"
+_JSON = msgspec.json.Encoder(decimal_format="number", order="sorted")
+
+
+# ---------------------------------------------------------------- what is kept of a refused row
+
+
+class _Kept:
+    """The allow-listed part of a refused row, as it grows."""
+
+    def __init__(self) -> None:
+        self.fields: dict[str, Any] = {}
+        self.codes: set[str] = set()
+        self.not_whole: set[str] = set()
+
+    def add(self, name: str, value: Any) -> None:
+        """Keep a plain value; of anything else only that it was there."""
+        if value is None:
+            return
+        kept = _plain(value)
+        if kept is None or (isinstance(value, str) and kept != value):
+            self.not_whole.add(name)
+        if kept is not None:
+            self.fields[name] = kept
+
+    def encoded(self) -> str:
+        """The row as JSON; numbers keep every digit they were written with."""
+        notes = {_CODES: sorted(self.codes), _NOT_WHOLE: sorted(self.not_whole)}
+        kept = {**self.fields, **{name: note for name, note in notes.items() if note}}
+        return _JSON.encode(kept).decode()
+
+
+def _plain(value: Any) -> Any:
+    """A text without secrets, a number with its digits, a time as ISO 8601; None for the rest."""
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, int):
+        return Decimal(value)
+    if isinstance(value, Decimal):
+        return value if value.is_finite() else str(value)
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, str):
+        return without_secrets(value)[:KEPT_CHARACTERS]
+    return None
+
+
+def kept_fields(kind: FileKind, value: Any, context: RecordContext) -> str:
+    """The allow-listed fields of a refused row as JSON: enough to show it and to read it again.
+
+    Never content, never a raw key; personal fields only where the settings keep them. `_codes`
+    holds the flags that what was left out had earned, `_not_whole` the fields kept cut or not at
+    all.
+    """
+    if not isinstance(value, Mapping):
+        return "{}"
+    kept = _Kept()
+    _KEEPERS.get(kind.name, _keep_columns)(kept, kind, value, context)
+    return kept.encoded()
+
+
+def _keep_columns(
+    kept: _Kept, kind: FileKind, row: Mapping[str, Any], _context: RecordContext
+) -> None:
+    """For files whose shape is ours, columns of raw are the fields of the row."""
+    for column in kind.table.columns:
+        value = row.get(column.name)
+        if column.name == "api_key_id":
+            _keep_key(kept, column.name, value)
+        elif isinstance(value, float) and column.type.startswith("decimal"):
+            kept.add(column.name, Decimal(repr(value)))
+        else:
+            kept.add(column.name, value)
+    if not row.keys() <= {column.name for column in kind.table.columns}:
+        kept.codes.add("schema_drift")
+
+
+def _keep_key(kept: _Kept, name: str, value: Any) -> None:
+    """A key's hash; whatever else stands there is hashed as the reader would."""
+    if value is None or value == "":
+        return
+    if isinstance(value, dict | list):
+        kept.not_whole.add(name)
+        return
+    kept.fields[name], was_raw = read_key_id(str(value))
+    if was_raw:
+        kept.codes.add("raw_key_hashed")
+
+
+# Fields of a spend log that are taken as they stand.
+_LOG_FIELDS = (
+    *spend_logs._TEXT,
+    "cache_hit",
+    "completionStartTime",
+    "completion_tokens",
+    "created_at",
+    "currency",
+    "endTime",
+    "end_user",
+    "observed_at",
+    "prompt_tokens",
+    "request_duration_ms",
+    "startTime",
+    "total_tokens",
+    "updated_at",
+)
+_LOG_METADATA = (
+    *spend_logs._METADATA_TEXT.values(),
+    "attempted_fallbacks",
+    "attempted_retries",
+    "batch_failed_requests",
+    "batch_successful_requests",
+    "billed_retry_attempt",
+    "is_silent_experiment",
+    "status",
+    "used_client_oauth_token",
+    "user_api_key_org_id",
+    "user_api_key_team_id",
+)
+_LOG_METADATA_PARTS = {
+    "cost_breakdown": ("data_residency", "service_tier", "vertex_location"),
+    "error_information": ("error_class", "error_code"),
+}
+
+
+def _names(*places: Mapping[str, tuple[str, ...]]) -> frozenset[str]:
+    return frozenset(name for place in places for names in place.values() for name in names)
+
+
+_SECONDS = _names(spend_logs._SECONDS)
+_USAGE_NAMES = {
+    "": _names(spend_logs._FLAT) | _SECONDS,
+    "prompt_tokens_details": _names(spend_logs._PROMPT_DETAILS) | _SECONDS,
+    "completion_tokens_details": _names(spend_logs._COMPLETION_DETAILS),
+    "server_tool_use": frozenset({"web_search_requests"}),
+    "cache_creation_token_details": frozenset(spend_logs._CACHE_LIFETIMES.values()),
+}
+_USAGE_TEXTS = ("service_tier", "speed", "inference_geo")
+
+
+def _keep_spend_log(
+    kept: _Kept, _kind: FileKind, row: Mapping[str, Any], context: RecordContext
+) -> None:
+    personal = [*(["user"] if context.keep_user_id else [])]
+    personal += ["requester_ip_address"] if context.keep_client_ip else []
+    for name in (*_LOG_FIELDS, *personal):
+        kept.add(name, row.get(name))
+    spend = row.get("spend")
+    kept.add("spend", Decimal(repr(spend)) if isinstance(spend, float) else spend)
+    _keep_key(kept, "api_key", row.get("api_key"))
+    if isinstance(row.get("api_base"), str):
+        base, was_stripped = spend_logs._without_credentials(row["api_base"])
+        kept.add("api_base", base)
+        kept.codes |= {"url_secret_stripped"} if was_stripped else set()
+    _keep_tags(kept, row.get("request_tags"))
+    found = Record(values={})
+    metadata = spend_logs._read_metadata(row, found)
+    kept.codes |= found.codes
+    if metadata:
+        kept.fields["metadata"] = _kept_metadata(metadata, context)
+    if not row.keys() <= spend_logs._KNOWN:
+        kept.codes.add("schema_drift")
+    if spend_logs._holds_content(row, metadata):
+        kept.codes.add("content_dropped")
+
+
+def _keep_tags(kept: _Kept, tags: Any) -> None:
+    if isinstance(tags, str) and tags:
+        try:
+            tags = json.loads(tags)
+        except (ValueError, RecursionError):
+            tags = {}
+    if tags is None or tags == "":
+        return
+    if not isinstance(tags, list) or not all(isinstance(tag, str) for tag in tags):
+        kept.codes.add("tags_unparsed")
+        return
+    # LiteLLM adds the caller's user agent as a tag of its own.
+    own = [tag for tag in tags if not tag.startswith("User-Agent:")]
+    if any(len(tag) > KEPT_CHARACTERS for tag in own):
+        kept.not_whole.add("request_tags")
+    kept.fields["request_tags"] = [_plain(tag) for tag in own]
+
+
+def _kept_metadata(metadata: Mapping[str, Any], context: RecordContext) -> dict[str, Any]:
+    names = [*_LOG_METADATA]
+    names += ["user_api_key_user_id"] if context.keep_user_id else []
+    names += ["user_agent"] if context.keep_user_agent else []
+    found = _picked(metadata, names)
+    for part, its_names in _LOG_METADATA_PARTS.items():
+        if isinstance(metadata.get(part), dict):
+            found[part] = _picked(metadata[part], its_names)
+    own = metadata.get("spend_logs_metadata")
+    if isinstance(own, dict):
+        known = [name for name in own if str(name).lower() in spend_logs._OWNER_BY_NAME]
+        found["spend_logs_metadata"] = _picked(own, known)
+    for name in ("usage_object", "additional_usage_values"):
+        if isinstance(metadata.get(name), dict):
+            found[name] = _kept_usage(metadata[name])
+    return found
+
+
+def _picked(holder: Mapping[str, Any], names: list[str] | tuple[str, ...]) -> dict[str, Any]:
+    plain = {name: _plain(_exact(holder.get(name))) for name in names}
+    return {name: value for name, value in plain.items() if value is not None}
+
+
+def _exact(value: Any) -> Any:
+    """A binary double as the shortest decimal that means it, as the reader takes it."""
+    return Decimal(repr(value)) if isinstance(value, float) else value
+
+
+def _kept_usage(usage: Mapping[str, Any]) -> dict[str, Any]:
+    """Quantities and tiers by the names the reader knows; nothing else of a usage object."""
+    found = _numbers(usage, "")
+    for part in ("prompt_tokens_details", "completion_tokens_details", "server_tool_use"):
+        if isinstance(usage.get(part), dict):
+            found[part] = _numbers(usage[part], part)
+    lifetimes = "cache_creation_token_details"
+    details = usage.get("prompt_tokens_details")
+    if isinstance(details, dict) and isinstance(details.get(lifetimes), dict):
+        found["prompt_tokens_details"][lifetimes] = _numbers(details[lifetimes], lifetimes)
+    for name in _USAGE_TEXTS:
+        if isinstance(usage.get(name), str):
+            found[name] = usage[name][:64]
+    by_model = usage.get("batch_usage_by_model")
+    if isinstance(by_model, dict) and by_model:
+        found["batch_usage_by_model"] = {
+            str(model)[:256]: _kept_usage(each)
+            for model, each in by_model.items()
+            if isinstance(each, dict)
+        }
+    # An object with quantities that no reader knows is still a usage object.
+    return found or ({"unlisted": True} if usage else {})
+
+
+def _numbers(holder: Mapping[str, Any], part: str) -> dict[str, Any]:
+    numbers = {name: _exact(holder.get(name)) for name in sorted(_USAGE_NAMES[part])}
+    return {
+        name: Decimal(value)
+        for name, value in numbers.items()
+        if isinstance(value, int | Decimal)
+        and not isinstance(value, bool)
+        and Decimal(value).is_finite()
+    }
+
+
+_Keeper = Callable[[_Kept, FileKind, Mapping[str, Any], RecordContext], None]
+_KEEPERS: dict[str, _Keeper] = {"litellm_spend_logs": _keep_spend_log}
+
+
+# ---------------------------------------------------------------- another try
+
+
+@dataclass(frozen=True, slots=True)
+class StillRefused:
+    """A row that stays in quarantine, and why now."""
+
+    line_number: int
+    code: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class RetriedBatch:
+    """What another try made of one file's refused rows.
+
+    Attributes:
+        batch: Its ledger entry afterwards.
+        loaded: Rows that are in raw now.
+        already_known: Rows that passed and that raw held already.
+    """
+
+    batch: Batch
+    loaded: int
+    already_known: int
+    refused: list[StillRefused]
+
+
+@dataclass(slots=True)
+class RetryReport:
+    """What one retry did.
+
+    Attributes:
+        batches: Files with refused rows, in order of loading.
+        forgotten: Rejected files that the next run reads again.
+        gone: Rejected files that no longer lie in landing.
+    """
+
+    batches: list[RetriedBatch] = field(default_factory=list)
+    forgotten: list[str] = field(default_factory=list)
+    gone: list[str] = field(default_factory=list)
+
+    @property
+    def loaded(self) -> int:
+        """Rows that are in raw now."""
+        return sum(each.loaded for each in self.batches)
+
+    @property
+    def refused(self) -> int:
+        """Rows that stay in quarantine."""
+        return sum(len(each.refused) for each in self.batches)
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """One refused row, read again: its record, or why not."""
+
+    line: int
+    record: Record | None
+    refusal: StillRefused | None
+
+
+def retry_quarantine(
+    connection: duckdb.DuckDBPyConnection,
+    runtime: Runtime,
+    *,
+    batch_id: str | None = None,
+    progress: Callable[[str], None] = lambda _line: None,
+) -> RetryReport:
+    """Read refused rows again by today's clock and settings; forget rejected files.
+
+    Rows that pass move from audit.quarantine to raw, each file's in one transaction with its
+    ledger entry, and the file's evidence is written anew. A rejected file that still lies in
+    landing loses its entry, so that the next run reads it again.
+    """
+    ledger = Ledger(connection)
+    report = RetryReport()
+    for batch in _batches(connection, ledger, batch_id):
+        if batch.status == "rejected":
+            _forget(connection, ledger, runtime, batch, report)
+        else:
+            progress(f"retry {batch.file_name}: {batch.rows_quarantined:,} rows")
+            report.batches.append(_retry_rows(connection, ledger, runtime, batch))
+    connection.execute("checkpoint")
+    return report
+
+
+def _batches(
+    connection: duckdb.DuckDBPyConnection, ledger: Ledger, batch_id: str | None
+) -> list[Batch]:
+    rows = connection.execute(
+        """
+        select load_batch_id
+        from audit.load_batches
+        where
+            ($batch is null or load_batch_id = $batch)
+            and (
+                status = 'rejected'
+                or load_batch_id in (select load_batch_id from audit.quarantine)
+            )
+        order by batch_number
+        """,
+        {"batch": batch_id},
+    ).fetchall()
+    return [batch for (name,) in rows if (batch := ledger.find(name)) is not None]
+
+
+def _forget(
+    connection: duckdb.DuckDBPyConnection,
+    ledger: Ledger,
+    runtime: Runtime,
+    batch: Batch,
+    report: RetryReport,
+) -> None:
+    """Delete a rejected entry; the head outside goes first, so that a kill cannot look like loss."""
+    if not (runtime.landing / batch.file_name).exists():
+        report.gone.append(batch.file_name)
+        return
+    connection.execute("begin")
+    try:
+        connection.execute(
+            "delete from audit.load_batches where load_batch_id = ?", [batch.load_batch_id]
+        )
+        ledger.write_head(runtime.home)
+        connection.execute("commit")
+    except BaseException:
+        connection.execute("rollback")
+        raise
+    report.forgotten.append(batch.file_name)
+
+
+def _retry_rows(
+    connection: duckdb.DuckDBPyConnection, ledger: Ledger, runtime: Runtime, batch: Batch
+) -> RetriedBatch:
+    kind = ROW_KINDS.get(batch.kind)
+    stored = connection.execute(
+        "select line_number, reason_code, reason, fields from audit.quarantine "
+        "where load_batch_id = ? order by line_number",
+        [batch.load_batch_id],
+    ).fetchall()
+    context = read_context(runtime, batch.gateway)
+    read = [_read_again(kind, context, *row) for row in stored]
+    passed = [(each.line, each.record) for each in read if each.record is not None]
+    refused = [each.refusal for each in read if each.refusal is not None]
+    if kind is None or not passed:
+        _note_reasons(connection, batch, refused)
+        return RetriedBatch(batch, loaded=0, already_known=0, refused=refused)
+    _stage(connection, kind, passed)
+    connection.execute("begin")
+    try:
+        batch, loaded = _move(connection, ledger, kind, batch, passed, refused)
+        connection.execute("commit")
+    except BaseException:
+        connection.execute("rollback")
+        raise
+    evidence.rewrite(connection, ledger, runtime, batch)
+    return RetriedBatch(batch, loaded, already_known=len(passed) - loaded, refused=refused)
+
+
+def read_context(runtime: Runtime, gateway: str) -> RecordContext:
+    """What reading a row of a gateway depends on, by the settings and the clock in use."""
+    privacy = runtime.settings.privacy
+    return RecordContext(
+        as_of=runtime.as_of,
+        field_characters=runtime.settings.limits.field_characters,
+        keep_client_ip=privacy.client_ip == "keep",
+        keep_user_agent=privacy.user_agent == "keep",
+        keep_user_id=privacy.user_id == "keep",
+        is_closed=closed_period_test(runtime.seeds, gateway),
+    )
+
+
+def _read_again(
+    kind: FileKind | None,
+    context: RecordContext,
+    line: int,
+    code: str,
+    reason: str,
+    fields: str,
+) -> _Read:
+    row = json.loads(fields or "{}", parse_float=Decimal)
+    codes = row.pop(_CODES, [])
+    not_whole = row.pop(_NOT_WHOLE, [])
+    if kind is None or not row:
+        why = "cannot be read again from what is kept; correct the file and drop it anew"
+        return _Read(line, None, StillRefused(line, code, _with_note(reason, why)))
+    try:
+        record = kind.read_row(row, context)
+    except RefusedError as error:
+        return _Read(line, None, StillRefused(line, error.refusal.code, _words(error.refusal)))
+    if not_whole:
+        why = f"{', '.join(not_whole)} not kept whole; correct the file and drop it anew"
+        return _Read(line, None, StillRefused(line, code, _with_note(reason, why)))
+    record.codes.update(codes)
+    return _Read(line, record, None)
+
+
+def _words(refusal: Refusal) -> str:
+    return f"{refusal.field}: {refusal.reason}".removeprefix(": ")
+
+
+def _with_note(reason: str, note: str) -> str:
+    return reason if reason.endswith(note) else f"{reason}; {note}"
+
+
+def _note_reasons(
+    connection: duckdb.DuckDBPyConnection, batch: Batch, refused: list[StillRefused]
+) -> None:
+    """Say of every row why it is refused now, which may be for another reason than before."""
+    connection.executemany(
+        "update audit.quarantine set reason_code = ?, reason = ? "
+        "where load_batch_id = ? and line_number = ? and reason <> ?",
+        [
+            (each.code, each.reason, batch.load_batch_id, each.line_number, each.reason)
+            for each in refused
+        ],
+    )
+
+
+def _stage(
+    connection: duckdb.DuckDBPyConnection, kind: FileKind, passed: list[tuple[int, Record]]
+) -> None:
+    for table in (kind.table, *kind.children):
+        staged.create_incoming(connection, table)
+    staged.insert_incoming(
+        connection, kind.table, [(line, record.values) for line, record in passed]
+    )
+    for child in kind.children:
+        parts = [
+            (line, part) for line, record in passed for part in record.children.get(child.name, ())
+        ]
+        if parts:
+            staged.insert_incoming(connection, child, parts)
+
+
+def _move(
+    connection: duckdb.DuckDBPyConnection,
+    ledger: Ledger,
+    kind: FileKind,
+    batch: Batch,
+    passed: list[tuple[int, Record]],
+    refused: list[StillRefused],
+) -> tuple[Batch, int]:
+    """Passed rows from quarantine to raw within the caller's transaction; (entry, rows loaded)."""
+    loaded, low, high = staged.insert_new_rows(connection, kind, batch)
+    connection.executemany(
+        "delete from audit.quarantine where load_batch_id = ? and line_number = ?",
+        [(batch.load_batch_id, line) for line, _ in passed],
+    )
+    if refused:
+        _note_reasons(connection, batch, refused)
+    codes = [(line, code) for line, record in passed for code in sorted(record.codes)]
+    ledger.insert_flags(batch, [each for each in codes if each[1] not in FILE_NOTE_CODES])
+    kept = {code for code in batch.codes.split(",") if code and code not in ROW_CODES}
+    batch = replace(
+        batch,
+        rows_loaded=batch.rows_loaded + loaded,
+        rows_already_known=batch.rows_already_known + len(passed) - loaded,
+        rows_quarantined=batch.rows_quarantined - len(passed),
+        rows_flagged=batch.rows_flagged + sum(bool(record.codes) for _, record in passed),
+        codes=",".join(
+            sorted(kept | {code for _, code in codes} | {each.code for each in refused})
+        ),
+        reason=_note(batch.reason, codes),
+        min_event_at=min(filter(None, (batch.min_event_at, low)), default=None),
+        max_event_at=max(filter(None, (batch.max_event_at, high)), default=None),
+    )
+    _update_entry(connection, batch)
+    return batch, loaded
+
+
+def _note(reason: str | None, codes: list[tuple[int, str]]) -> str | None:
+    """The entry's note of file codes (`naive_timestamp 3, schema_drift 1`) with further rows."""
+    counted: Counter[str] = Counter()
+    for part in (reason or "").split(", "):
+        code, _, number = part.partition(" ")
+        if code in FILE_NOTE_CODES and number.isdigit():
+            counted[code] += int(number)
+    counted.update(code for _, code in codes if code in FILE_NOTE_CODES)
+    return ", ".join(f"{code} {number}" for code, number in sorted(counted.items())) or None
+
+
+_UPDATED = (
+    "rows_loaded",
+    "rows_already_known",
+    "rows_quarantined",
+    "rows_flagged",
+    "codes",
+    "reason",
+    "min_event_at",
+    "max_event_at",
+)
+
+
+def _update_entry(connection: duckdb.DuckDBPyConnection, batch: Batch) -> None:
+    """The entry keeps its number and its time: nothing arrived, it is only accepted now."""
+    assignments = ", ".join(f"{name} = ?" for name in _UPDATED)
+    connection.execute(
+        f"update audit.load_batches set {assignments} where load_batch_id = ?",
+        [*(getattr(batch, name) for name in _UPDATED), batch.load_batch_id],
+    )
