@@ -41,7 +41,7 @@
 
 {#- Calls that read back, list or cancel: nothing is bought, and they are no requests. -#}
 {% macro is_litellm_bookkeeping(column) -%}
-    (
+    coalesce(
         {{ column }} in (
             'get_responses', 'aget_responses', 'delete_responses', 'adelete_responses',
             'cancel_responses', 'acancel_responses', 'list_input_items', 'alist_input_items',
@@ -50,6 +50,13 @@
             'afile_retrieve', 'file_delete', 'afile_delete', 'create_file', 'acreate_file',
             'video_status', 'avideo_status', 'video_content', 'avideo_content', 'health_check',
             'ahealth_check'
-        )
+        ),
+        false
     )
+{%- endmacro %}
+
+{#- A count as stated, 0 where it is not, cut off where it is no quantity any more (see
+    count_limit), so that no sum of several can overflow. -#}
+{% macro stated_count(column) -%}
+    least(coalesce({{ column }}, 0), {{ count_limit() }})
 {%- endmacro %}

@@ -17,35 +17,47 @@
     end
 {%- endmacro %}
 
-{#- A unit's own price, else that of the unit it is billed as. -#}
+{#- A unit's own price, else that of the unit it is billed as. A price nearer to the record goes
+    first: reasoning follows a nearer output price, and no price of live calls stands against the
+    batch price of the text that a unit is billed as. -#}
 {% macro resolved_price(unit, part) -%}
     {%- set own = unit.name ~ "_own_" ~ part -%}
     {%- if unit.falls_back_to is not defined -%}
         {{ own }}
-    {%- else -%}
-        {%- set chain = [unit.name, unit.falls_back_to] -%}
-        {%- for other in usage_units() if other.name == unit.falls_back_to and other.falls_back_to is defined -%}
-            {%- do chain.append(other.falls_back_to) -%}
-        {%- endfor -%}
-        {%- set root = "input_text_uncached_tokens" if unit.side == "input" else "output_text_tokens" -%}
-        {%- set parts = [] -%}
-        {%- for name in chain -%}
-            {%- do parts.append(name ~ "_own_" ~ part) -%}
-        {%- endfor -%}
-        {%- if unit.name == "output_reasoning_tokens" -%}
+    {%- elif unit.name == "output_reasoning_tokens" -%}
         case
             when output_text_tokens_distance < output_reasoning_tokens_distance
                 then output_text_tokens_own_{{ part }}
-            else coalesce({{ parts | join(", ") }})
+            else coalesce({{ own }}, output_text_tokens_own_{{ part }}, output_image_tokens_own_{{ part }})
         end
-        {%- elif unit.name in ("output_text_tokens", "output_image_tokens") -%}
-        coalesce({{ parts[:2] | join(", ") }})
-        {%- else -%}
-        case
-            when is_batch and {{ root }}_distance < 1000000000 and {{ unit.name }}_distance >= 1000000000
-                then {{ root }}_own_{{ part }}
-            else coalesce({{ parts | join(", ") }})
-        end
-        {%- endif -%}
+    {%- elif unit.name in ("output_text_tokens", "output_image_tokens") -%}
+        coalesce({{ own }}, {{ unit.falls_back_to }}_own_{{ part }})
+    {%- else -%}
+        {%- set root = "input_text_uncached_tokens" if unit.side == "input" else "output_text_tokens" -%}
+        coalesce(
+            {%- for name in billed_as(unit) %}
+            {%- if name == root %}
+            {{ name }}_own_{{ part }}
+            {%- else %}
+            case
+                when is_batch and {{ root }}_batch_rank = 0 and {{ name }}_batch_rank = 1 then null
+                else {{ name }}_own_{{ part }}
+            end
+            {%- endif %}
+            {{- "," if not loop.last }}
+            {%- endfor %}
+        )
     {%- endif -%}
+{%- endmacro %}
+
+{#- A unit and the units whose prices stand in for its own, nearest first. -#}
+{% macro billed_as(unit) -%}
+    {%- set names = [unit.name] -%}
+    {%- for other in usage_units() if other.name == unit.falls_back_to -%}
+        {%- do names.append(other.name) -%}
+        {%- if other.falls_back_to is defined -%}
+            {%- do names.append(other.falls_back_to) -%}
+        {%- endif -%}
+    {%- endfor -%}
+    {{ return(names) }}
 {%- endmacro %}

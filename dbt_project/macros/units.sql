@@ -91,6 +91,30 @@
     {%- endif -%}
 {%- endmacro %}
 
+{#- The same for a quantity that stands in no usage record. -#}
+{% macro priced_tokens(quantity, price) -%}
+    {{ priced_quantity({"type": "token"}, quantity, price) }}
+{%- endmacro %}
+
+{#- From here on a count is no quantity: its product with a price would fit no decimal. -#}
+{% macro count_limit() -%}
+    1000000000000
+{%- endmacro %}
+
+{#- From here on an amount per single unit is no price, for the same reason. -#}
+{% macro price_limit() -%}
+    100000
+{%- endmacro %}
+
+{#- What one unit of a record costs at list price; 0 where another measure of it is charged. -#}
+{% macro list_cost_of(unit) -%}
+    case
+        when usage.{{ unit.name }} > 0 and {{ is_billed(unit) }} and prices.{{ unit.name }}_price is not null
+            then {{ priced_quantity(unit, "usage." ~ unit.name, "prices." ~ unit.name ~ "_price") }}
+        else 0
+    end
+{%- endmacro %}
+
 {#- SQL type of a unit's quantity. -#}
 {% macro unit_type(unit) -%}
     {{ return("bigint" if unit.type in ("token", "count") else "decimal(20, 6)") }}
@@ -98,7 +122,7 @@
 
 {#- Whether a consumed unit has no price, and no other measure of the same thing is charged. -#}
 {% macro is_unpriced(unit, usage="usage", prices="prices") -%}
-    (prices.{{ unit.name }}_price is null
+    ({{ prices }}.{{ unit.name }}_price is null
     {%- if unit.stands_for is defined %}
     and coalesce({{ usage }}.{{ unit.stands_for }}, 0) = 0
     {%- else %}

@@ -1,6 +1,6 @@
 -- Grain: one row per application request: whether the gateway has a record of it.
 -- Matched by id (the provider's or the gateway's call id), else by key, model and equal tokens
--- within a minute.
+-- within a minute, with a record that no other request names by its id.
 
 with app as (
     select
@@ -14,53 +14,78 @@ usage as (
 ),
 
 logged_ids as (
-    select gateway, request_id as logged_id
+    select
+        gateway,
+        request_id as logged_id,
+        usage_record_id
     from usage
     union
-    select gateway, trace_id as logged_id
+    select
+        gateway,
+        trace_id as logged_id,
+        usage_record_id
     from usage
     where trace_id is not null
 ),
 
-by_id as (
+named as (
     select
-        app.*,
-        logged_ids.logged_id is not null as is_matched_by_id
+        app.gateway,
+        app.request_id,
+        logged_ids.usage_record_id
     from app
-    left join logged_ids
+    inner join logged_ids
         on app.gateway = logged_ids.gateway and app.request_id = logged_ids.logged_id
+),
+
+by_id as (
+    select distinct
+        gateway,
+        request_id
+    from named
+),
+
+unnamed as (
+    select usage.*
+    from usage
+    left join named on usage.usage_record_id = named.usage_record_id
+    where named.usage_record_id is null
 ),
 
 by_fingerprint as (
     select distinct
-        by_id.gateway,
-        by_id.request_id
-    from by_id
-    inner join usage
+        app.gateway,
+        app.request_id
+    from app
+    inner join unnamed
         on
-            by_id.gateway = usage.gateway
-            and by_id.api_key_id = usage.api_key_id
-            and by_id.bare_model in (usage.model, usage.model_group)
-            and by_id.input_tokens = usage.input_total_tokens
-            and by_id.output_tokens = usage.output_total_tokens
-            and usage.started_at between by_id.occurred_at - interval 60 second
-            and by_id.occurred_at + interval 60 second
-    where not by_id.is_matched_by_id
+            app.gateway = unnamed.gateway
+            and app.api_key_id = unnamed.api_key_id
+            and app.input_tokens = unnamed.input_total_tokens
+            and app.output_tokens = unnamed.output_total_tokens
+            and unnamed.started_at between app.occurred_at - interval 60 second
+            and app.occurred_at + interval 60 second
+    where app.bare_model in (unnamed.model, unnamed.model_group) or app.model = unnamed.model_group
 ),
 
 judged as (
     select
-        by_id.*,
+        app.*,
+        by_id.request_id is not null as is_matched_by_id,
         case
-            when by_id.is_matched_by_id then 'matched'
+            when by_id.request_id is not null then 'matched'
             when by_fingerprint.request_id is not null then 'matched'
-            when by_id.occurred_at + interval {{ var('lost_after_minutes') }} minute
-                > timestamp '{{ var("as_of") }}' then 'pending'
+            when
+                app.occurred_at + interval {{ var('lost_after_minutes') }} minute
+                > {{ as_of() }}
+                then 'pending'
             else 'missing_usage'
         end as match_status
-    from by_id
+    from app
+    left join by_id
+        on app.gateway = by_id.gateway and app.request_id = by_id.request_id
     left join by_fingerprint
-        on by_id.gateway = by_fingerprint.gateway and by_id.request_id = by_fingerprint.request_id
+        on app.gateway = by_fingerprint.gateway and app.request_id = by_fingerprint.request_id
 )
 
 select * from judged

@@ -1,9 +1,15 @@
 -- Grain: one row per application request the gateway has no record of, at the list price then.
+-- What cannot be priced by its tokens is taken for the mean of its model and day.
 
 with missing as (
     select
         *,
-        cast({{ context_band('input_tokens') }} as bigint) as context_above_tokens
+        cast({{ context_band('input_tokens') }} as bigint) as context_above_tokens,
+        coalesce(input_tokens, 0) - coalesce(cached_tokens, 0) as uncached_tokens,
+        coalesce(input_tokens, output_tokens) is not null
+        and coalesce(cached_tokens, 0) <= coalesce(input_tokens, 0)
+        and greatest(coalesce(input_tokens, 0), coalesce(output_tokens, 0))
+        < {{ count_limit() }} as has_tokens
     from {{ ref('int_app_requests__matched') }}
     where match_status = 'missing_usage'
 ),
@@ -29,21 +35,13 @@ means as (
     group by usage_date, model
 ),
 
-priced as (
+joined as (
     select
         missing.*,
-        case
-            when missing.input_tokens is null and missing.output_tokens is null then means.mean_billed_cost
-            when coalesce(missing.cached_tokens, 0) > coalesce(missing.input_tokens, 0) then means.mean_billed_cost
-            when
-                prices.input_text_uncached_tokens_price is not null
-                and (prices.output_text_tokens_price is not null or coalesce(missing.output_tokens, 0) = 0)
-                then
-                    cast(cast(coalesce(missing.input_tokens, 0) - coalesce(missing.cached_tokens, 0) as decimal(12, 0)) * cast(prices.input_text_uncached_tokens_price as decimal(25, 18)) as decimal(38, 18))
-                    + cast(cast(coalesce(missing.cached_tokens, 0) as decimal(12, 0)) * cast(coalesce(prices.input_cached_read_tokens_price, 0) as decimal(25, 18)) as decimal(38, 18))
-                    + cast(cast(coalesce(missing.output_tokens, 0) as decimal(12, 0)) * cast(coalesce(prices.output_text_tokens_price, 0) as decimal(25, 18)) as decimal(38, 18))
-            else means.mean_billed_cost
-        end as list_cost
+        means.mean_billed_cost,
+        prices.input_text_uncached_tokens_price as input_price,
+        prices.input_cached_read_tokens_price as cached_price,
+        prices.output_text_tokens_price as output_price
     from missing
     left join prices
         on
@@ -53,6 +51,23 @@ priced as (
             and missing.occurred_at < prices.valid_to_at
     left join means
         on missing.usage_date = means.usage_date and missing.bare_model = means.model
+),
+
+priced as (
+    select
+        * exclude (input_price, cached_price, output_price, mean_billed_cost),
+        case
+            when
+                has_tokens
+                and input_price is not null
+                and (output_price is not null or coalesce(output_tokens, 0) = 0)
+                then
+                    {{ priced_tokens('uncached_tokens', 'input_price') }}
+                    + {{ priced_tokens('coalesce(cached_tokens, 0)', 'coalesce(cached_price, 0)') }}
+                    + {{ priced_tokens('coalesce(output_tokens, 0)', 'coalesce(output_price, 0)') }}
+            else mean_billed_cost
+        end as list_cost
+    from joined
 )
 
 select * from priced

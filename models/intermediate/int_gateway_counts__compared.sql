@@ -8,18 +8,22 @@ with counts as (
     from {{ ref('stg_gateway__counts') }}
     where
         hour_at + interval 1 hour + interval {{ var('lost_after_minutes') }} minute
-        <= timestamp '{{ var("as_of") }}'
+        <= {{ as_of() }}
 ),
 
 hours as (
-    select distinct gateway, hour_at, is_split_by_model
+    select distinct
+        gateway,
+        hour_at,
+        is_split_by_model
     from counts
 ),
 
 usage as (
     select
         usage_records.*,
-        {{ without_routing_prefix('usage_records.logged_model', 'usage_records.provider') }} as bare_model,
+        {{ without_routing_prefix('usage_records.logged_model', 'usage_records.provider') }}
+            as bare_model,
         hours.is_split_by_model
     from {{ ref('usage_records') }} as usage_records
     inner join hours
@@ -52,7 +56,7 @@ counted as (
                     ''
                 )
         end as model,
-        cast(sum(counts.requests) as bigint) as counted_requests,
+        cast(least(sum(counts.requests), {{ count_limit() }}) as bigint) as counted_requests,
         string_agg(
             strftime(counts.hour_at, '%H') || '=' || cast(counts.requests as varchar),
             ','
@@ -69,7 +73,8 @@ by_model as (
         usage_date,
         case when is_split_by_model then coalesce(bare_model, '') end as model,
         cast(sum(requests) as bigint) as logged_requests,
-        cast(sum(billed_cost) / nullif(count(billed_cost), 0) as decimal(38, 18)) as mean_billed_cost,
+        cast(sum(billed_cost) / nullif(count(billed_cost), 0) as decimal(38, 18))
+            as mean_billed_cost,
         min(account_id) as account_id
     from usage
     group by gateway, usage_date, case when is_split_by_model then coalesce(bare_model, '') end
@@ -81,7 +86,8 @@ by_group as (
         usage_date,
         model_group as model,
         cast(sum(requests) as bigint) as logged_requests,
-        cast(sum(billed_cost) / nullif(count(billed_cost), 0) as decimal(38, 18)) as mean_billed_cost
+        cast(sum(billed_cost) / nullif(count(billed_cost), 0) as decimal(38, 18))
+            as mean_billed_cost
     from usage
     where is_split_by_model and model_group is not null
     group by gateway, usage_date, model_group

@@ -3,20 +3,16 @@
 -- The first of: the very name; provider/name; the name within the provider's family; the same
 -- without Bedrock's region prefix. A name that no entry fits stays unpriced.
 
-with contexts as (
-    select distinct price_provider, price_model
+with models as (
+    select
+        price_provider,
+        price_model
     from {{ ref('int_usage__price_contexts') }}
-),
-
-app_models as (
-    select distinct cast(null as varchar) as price_provider, model as price_model
-    from {{ ref('stg_app__requests') }}
-),
-
-models as (
-    select * from contexts
     union
-    select * from app_models
+    select
+        cast(null as varchar) as price_provider,
+        model as price_model
+    from {{ ref('stg_app__requests') }}
 ),
 
 named as (
@@ -29,13 +25,25 @@ named as (
 ),
 
 candidates as (
-    select *, price_model as price_key, 1 as preference, price_model like '%/%' as is_any_provider
+    select
+        *,
+        price_model as price_key,
+        1 as preference,
+        price_model like '%/%' as is_any_provider
     from named
     union all
-    select *, price_provider || '/' || bare_model as price_key, 2 as preference, true as is_any_provider
+    select
+        *,
+        price_provider || '/' || bare_model as price_key,
+        2 as preference,
+        true as is_any_provider
     from named
     union all
-    select *, bare_model as price_key, 3 as preference, false as is_any_provider
+    select
+        *,
+        bare_model as price_key,
+        3 as preference,
+        false as is_any_provider
     from named
     union all
     select
@@ -48,7 +56,11 @@ candidates as (
 ),
 
 entries as (
-    select distinct catalog, price_key, catalog_provider, provider as entry_provider
+    select distinct
+        catalog,
+        price_key,
+        catalog_provider,
+        provider as entry_provider
     from {{ ref('int_prices__dated') }}
 ),
 

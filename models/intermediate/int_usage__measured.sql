@@ -1,83 +1,8 @@
 -- Grain: one row per usage record; quantities in disjoint units (contract, table T9).
--- LiteLLM's prompt includes cache reads and writes, its completion includes reasoning
--- (also for providers whose own API excludes them), so the parts are taken out here.
 -- A cache hit repeats the counts of the call it replays; it used nothing.
 
 with usage as (
-    select * from {{ ref('int_usage__unified') }}
-),
-
-counted as (
-    select
-        *,
-        {{ is_litellm_bookkeeping('call_type') }} as is_bookkeeping,
-        coalesce(has_usage, false) or coalesce(prompt_tokens, 0) + coalesce(completion_tokens, 0) > 0 as has_quantity,
-        coalesce(prompt_tokens, 0) as input_total,
-        coalesce(completion_tokens, 0) as output_total,
-        coalesce(cached_tokens, 0) as cached_read,
-        coalesce(cache_write_5m_tokens, 0) as cache_write_5m,
-        coalesce(cache_write_30m_tokens, 0) as cache_write_30m,
-        coalesce(cache_write_1h_tokens, 0) as cache_write_1h,
-        coalesce(cache_write_12h_tokens, 0) as cache_write_12h,
-        coalesce(prompt_audio_tokens, 0) as input_audio,
-        coalesce(prompt_cached_audio_tokens, 0) as input_audio_cached,
-        coalesce(prompt_image_tokens, 0) as input_image,
-        coalesce(prompt_video_tokens, 0) as input_video,
-        coalesce(tool_use_tokens, 0) as input_tool,
-        coalesce(reasoning_tokens, 0) as reasoning,
-        coalesce(completion_audio_tokens, 0) as output_audio,
-        -- Image models that do not split their output answer in image tokens alone.
-        case
-            when completion_image_tokens is not null then completion_image_tokens
-            when endpoint in ('image_generation', 'image_edit') and completion_text_tokens is null
-                then coalesce(completion_tokens, 0)
-            else 0
-        end as output_image
-    from usage
-),
-
-written as (
-    select
-        *,
-        cache_write_5m + cache_write_30m + cache_write_1h + cache_write_12h as cache_write_known,
-        greatest(
-            coalesce(cache_write_tokens, 0),
-            cache_write_5m + cache_write_30m + cache_write_1h + cache_write_12h
-        ) as cache_write
-    from counted
-),
-
-split as (
-    select
-        *,
-        cache_write - cache_write_known as cache_write_unknown,
-        input_total - cached_read - cache_write - input_audio - input_image - input_video - input_tool
-            as input_text,
-        output_total - reasoning - output_audio - output_image as output_text
-    from written
-),
-
-judged as (
-    select
-        *,
-        input_text < 0 or output_text < 0 or input_audio_cached > cached_read as is_inclusion_mismatch,
-        greatest(
-            input_total, output_total, cached_read, cache_write,
-            coalesce(character_count, 0), coalesce(prompt_image_count, 0),
-            coalesce(output_image_count, 0), coalesce(ocr_pages, 0), coalesce(query_count, 0),
-            coalesce(web_search_requests, 0), coalesce(maps_grounding_requests, 0)
-        ) >= 1000000000000 as is_out_of_range,
-        output_total > 0
-        or coalesce(output_image_count, 0) > 0
-        or coalesce(output_audio_seconds, 0) > 0
-        or coalesce(output_video_seconds, 0) > 0 as has_output,
-        coalesce(character_count, 0) + coalesce(prompt_image_count, 0)
-        + coalesce(output_image_count, 0) + coalesce(ocr_pages, 0) + coalesce(query_count, 0)
-        + coalesce(web_search_requests, 0) + coalesce(maps_grounding_requests, 0)
-        + input_total + output_total
-        + coalesce(prompt_audio_seconds, 0) + coalesce(prompt_video_seconds, 0)
-        + coalesce(output_audio_seconds, 0) + coalesce(output_video_seconds, 0) > 0 as has_positive_quantity
-    from split
+    select * from {{ ref('int_usage__split') }}
 ),
 
 stated as (
@@ -91,7 +16,7 @@ stated as (
             when has_usage and coalesce(gateway_cost, 0) = 0 then 0
             when status = 'failure' then 0
         end as stated
-    from judged
+    from usage
 ),
 
 measured as (
@@ -101,7 +26,8 @@ measured as (
             cache_write_5m, cache_write_30m, cache_write_1h, cache_write_12h, cache_write_known,
             cache_write, cache_write_unknown, cached_read, input_audio, input_audio_cached,
             input_image, input_video, input_tool, reasoning, output_audio, output_image, input_text,
-            output_text, input_total, output_total, has_quantity, prompt_tokens, completion_tokens
+            output_text, input_total, output_total, prompt_tokens, completion_tokens,
+            largest_count, longest_seconds
         ),
         stated * input_total as input_total_tokens,
         stated * output_total as output_total_tokens,
@@ -139,12 +65,15 @@ measured as (
         stated * coalesce(web_search_requests, 0) as web_search_calls,
         stated * 0 as file_search_calls,
         stated * coalesce(maps_grounding_requests, 0) as maps_grounding_calls,
-        stated * case when call_type in ('run_code', 'arun_code') then 1 else 0 end as code_sessions,
+        stated
+        * case when call_type in ('run_code', 'arun_code') then 1 else 0 end as code_sessions,
         case when endpoint = 'tool' then 1 else 0 end as tool_calls,
         -- Status polls, file contents and routing classifiers are calls, not requests; a batch of
         -- several models was one.
-        case when is_bookkeeping or internal_call_origin is not null or part_number > 1 then 0 else 1 end
-            as requests,
+        case
+            when is_bookkeeping or internal_call_origin is not null or part_number > 1 then 0
+            else 1
+        end as requests,
         stated * 0 as storage_gibibyte_hours,
         stated * 0 as provisioned_unit_hours
     from stated

@@ -23,7 +23,8 @@ compared as (
         *,
         min(occurrences_before) over (
             partition by
-                gateway, request_id, api_key_id, model, prompt_tokens, completion_tokens, total_tokens
+                gateway, request_id, api_key_id, model,
+                prompt_tokens, completion_tokens, total_tokens
         ) as first_occurrences_before
     from numbered
 ),

@@ -28,11 +28,7 @@ joined as (
             {% endfor -%}
         end as unpriced_unit,
         {% for unit in usage_units() -%}
-        case
-            when usage.{{ unit.name }} > 0 and {{ is_billed(unit) }} and prices.{{ unit.name }}_price is not null
-                then {{ priced_quantity(unit, "usage." ~ unit.name, "prices." ~ unit.name ~ "_price") }}
-            else 0
-        end
+        {{ list_cost_of(unit) }}
         {{ "+ " if not loop.last }}
         {%- endfor %} as list_cost_of_priced_units
     from usage
@@ -58,7 +54,7 @@ joined as (
 
 judged as (
     select
-        * exclude (list_cost_of_priced_units),
+        *,
         case
             when cache_hit then 'cache_hit'
             when is_bookkeeping then 'free'
@@ -67,8 +63,7 @@ judged as (
             when unpriced_unit is not null then 'unpriced'
             when list_cost_of_priced_units = 0 then 'free'
             else 'priced'
-        end as cost_status,
-        list_cost_of_priced_units
+        end as cost_status
     from joined
 ),
 

@@ -12,15 +12,24 @@ batch_usage as (
 parts as (
     select
         spend_logs.* exclude (
-            model,
+            model, prompt_tokens, completion_tokens,
             {{ litellm_quantities() | join(',\n            ') }}
         ),
         spend_logs.model as logged_model,
         coalesce(batch_usage.batch_model, spend_logs.model) as model,
         {% for name in litellm_quantities() -%}
-        case when batch_usage.batch_model is null then spend_logs.{{ name }} else batch_usage.{{ name }} end
-            as {{ name }},
+        case
+            when batch_usage.batch_model is null then spend_logs.{{ name }}
+            else batch_usage.{{ name }}
+        end as {{ name }},
         {% endfor -%}
+        -- The totals of the row are those of the whole batch.
+        case
+            when coalesce(spend_logs.batch_model_count, 1) <= 1 then spend_logs.prompt_tokens
+        end as prompt_tokens,
+        case
+            when coalesce(spend_logs.batch_model_count, 1) <= 1 then spend_logs.completion_tokens
+        end as completion_tokens,
         coalesce(batch_usage.part_number, 1) as part_number
     from spend_logs
     left join batch_usage
@@ -40,13 +49,15 @@ named as (
         part_number,
         coalesce(batch_model_count, 1) as part_count,
         {{ litellm_call_family('call_type') }} as endpoint,
-        lower(coalesce(nullif(custom_llm_provider, ''), {{ routing_prefix('model') }})) as price_provider,
+        lower(
+            coalesce(nullif(custom_llm_provider, ''), {{ routing_prefix('model') }})
+        ) as price_provider,
         model as price_model,
         model_group,
         call_type,
-        {{ service_tier_name('lower(coalesce(billed_service_tier, usage_service_tier, usage_speed))') }} as service_tier,
-        call_type in ('aretrieve_batch', 'retrieve_batch')
-        or coalesce(lower(usage_service_tier), '') = 'batch' as is_batch,
+        lower(coalesce(billed_service_tier, usage_service_tier, usage_speed)) as stated_tier,
+        coalesce(call_type in ('aretrieve_batch', 'retrieve_batch'), false)
+        or coalesce(lower(usage_service_tier) = 'batch', false) as is_batch,
         lower(region) as region,
         coalesce(cache_hit, false) as cache_hit,
         coalesce(status, 'success') as status,
@@ -60,6 +71,13 @@ named as (
             completion_tokens
         )
     from parts
+),
+
+tiered as (
+    select
+        * exclude (stated_tier),
+        {{ service_tier_name('stated_tier') }} as service_tier
+    from named
 )
 
-select * from named
+select * from tiered

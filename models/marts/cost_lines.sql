@@ -1,4 +1,4 @@
-{{ config(materialized='view', contract={'enforced': false}) }}
+{{ config(materialized='view') }}
 -- Grain: one row per usage record and unit with a quantity; sums equal the record.
 -- A unit that is another measure of something already charged has no unit price and costs 0.
 
@@ -25,10 +25,8 @@ lines as (
         cast(
             case
                 when usage.list_cost is null then null
-                when usage.cost_status not in ('priced', 'free') or usage.requests = 0 and usage.list_cost = 0 then 0
-                when {{ is_billed(unit) }} and prices.{{ unit.name }}_price is not null
-                    then {{ priced_quantity(unit, "usage." ~ unit.name, "prices." ~ unit.name ~ "_price") }}
-                else 0
+                when usage.cost_status not in ('priced', 'free') then 0
+                else {{ list_cost_of(unit) }}
             end as decimal(38, 18)
         ) as list_cost,
         usage.currency,

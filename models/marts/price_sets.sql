@@ -12,12 +12,11 @@ pivoted as (
         {{ price_context() | join(',\n        ') }},
         changes_at,
         {% for unit in usage_units() -%}
-        max(case when unit = '{{ unit.name }}' then unit_price end) as {{ unit.name }}_own_price,
-        max(case when unit = '{{ unit.name }}' then price_id end) as {{ unit.name }}_own_price_id,
-        {% if unit.falls_back_to is defined or unit.name in ('input_text_uncached_tokens', 'output_text_tokens') -%}
-        max(case when unit = '{{ unit.name }}' then 1000000000 * batch_rank + 10 * (100000000 + band_rank) + tier_rank end)
-            as {{ unit.name }}_distance,
-        {% endif -%}
+        {%- set is_unit = "unit = '" ~ unit.name ~ "'" -%}
+        max(case when {{ is_unit }} then unit_price end) as {{ unit.name }}_own_price,
+        max(case when {{ is_unit }} then price_id end) as {{ unit.name }}_own_price_id,
+        max(case when {{ is_unit }} then batch_rank end) as {{ unit.name }}_batch_rank,
+        max(case when {{ is_unit }} then distance end) as {{ unit.name }}_distance,
         {% endfor -%}
         min_by(price_snapshot_id, unit) as price_snapshot_id,
         coalesce(bool_or(is_backcast), false) as is_backcast
@@ -40,11 +39,11 @@ resolved as (
         ) as valid_to_at,
         price_snapshot_id,
         is_backcast,
-        output_image_tokens_own_price is not null as is_output_image_token_priced,
         {% for unit in usage_units() -%}
         {{ resolved_price(unit, "price") }} as {{ unit.name }}_price,
-        {{ resolved_price(unit, "price_id") }} as {{ unit.name }}_price_id{{ "," if not loop.last }}
-        {% endfor %}
+        {{ resolved_price(unit, "price_id") }} as {{ unit.name }}_price_id,
+        {% endfor -%}
+        output_image_tokens_own_price is not null as is_output_image_token_priced
     from pivoted
 ),
 
@@ -64,11 +63,11 @@ final as (
         valid_to_at,
         price_snapshot_id,
         is_backcast,
-        is_output_image_token_priced,
         {% for unit in usage_units() -%}
         cast({{ unit.name }}_price as decimal(38, 18)) as {{ unit.name }}_price,
-        {{ unit.name }}_price_id{{ "," if not loop.last }}
-        {% endfor %}
+        {{ unit.name }}_price_id,
+        {% endfor -%}
+        is_output_image_token_priced
     from resolved
 )
 

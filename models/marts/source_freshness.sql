@@ -12,7 +12,8 @@ loaded as (
     select
         source,
         max(max_event_at) as last_event_at,
-        max(loaded_at) as last_loaded_at,
+        -- A rejected file brought nothing: it does not make its source fresh.
+        max(case when status <> 'rejected' then loaded_at end) as last_loaded_at,
         cast(sum(rows_loaded) as bigint) as rows_loaded,
         cast(sum(rows_quarantined) as bigint) as rows_quarantined
     from batches
@@ -31,24 +32,31 @@ joined as (
     full outer join loaded on configured.source = loaded.source
 ),
 
+due as (
+    select
+        *,
+        -- Three missed intervals make a source stale.
+        last_loaded_at + 3 * expected_interval_minutes * interval 1 minute as next_due_at
+    from joined
+),
+
 final as (
     select
         source,
         last_event_at,
         last_loaded_at,
-        date_diff('minute', last_event_at, timestamp '{{ var("as_of") }}') as lag_minutes,
+        date_diff('minute', last_event_at, {{ as_of() }}) as lag_minutes,
         expected_interval_minutes,
         rows_loaded,
         rows_quarantined,
         case
             when last_loaded_at is null then 'never_loaded'
             when expected_interval_minutes is null then 'unscheduled'
-            when last_loaded_at + 3 * expected_interval_minutes * interval 1 minute
-                <= timestamp '{{ var("as_of") }}' then 'stale'
+            when next_due_at <= {{ as_of() }} then 'stale'
             else 'fresh'
         end as status,
-        last_loaded_at + 3 * expected_interval_minutes * interval 1 minute as next_due_at
-    from joined
+        next_due_at
+    from due
 )
 
 select * from final

@@ -8,6 +8,7 @@ import dagster as dg
 
 from orchestration.defs.assets import WAREHOUSE_POOL
 from orchestration.defs.resources import Tollbook
+from orchestration.defs.steps import refuse_failed_checks
 from orchestration.warehouse.expectation_suites import suites
 from orchestration.warehouse.invariants import INVARIANTS
 
@@ -56,7 +57,8 @@ def warehouse_checks(models: dg.AssetsDefinition) -> dg.AssetChecksDefinition:
     ) -> Iterator[dg.AssetCheckResult]:
         steps = tollbook.steps(context)
         page = str(steps.runtime.home / "checks" / "index.html")
-        for result in steps.check():
+        results = steps.check()
+        for result in results:
             yield dg.AssetCheckResult(
                 asset_key=asset_of(result.table),
                 check_name=slug(result.check),
@@ -69,6 +71,8 @@ def warehouse_checks(models: dg.AssetsDefinition) -> dg.AssetChecksDefinition:
                     "page": dg.MetadataValue.path(page),
                 },
             )
+        # Behind the results, so that they are recorded: the run fails, also one of this step alone.
+        refuse_failed_checks(results)
 
     return check_warehouse
 

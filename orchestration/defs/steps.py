@@ -70,6 +70,8 @@ class Steps:
                     "they are loaded again from landing"
                 )
             report = load_landing(connection, self.runtime, progress=self.progress)
+            if report.batches:
+                transform.note_unchecked(connection)
             connection.execute("checkpoint")
             rows.append(report.total("rows_loaded"))
         self.log.load = report
@@ -86,6 +88,7 @@ class Steps:
                 create_schema(connection)
                 transform.write_sources(connection, self.runtime)
                 plan = transform.plan_build(connection, self.runtime, full_refresh=full_refresh)
+                transform.write_state(connection, transform.MARTS, transform.BUILDING)
             self.log.plan = plan
             self.progress(_described(plan))
             nodes = transform.build_marts(self.runtime, plan, on_node=self._tell_node)
@@ -124,25 +127,21 @@ class Steps:
             )
             with open_warehouse(self.runtime) as connection:
                 invariants.write_results(connection, results, self.runtime.as_of)
+                transform.note_checked(connection)
             rows.append(len(results))
         self.log.checks = results
-        for result in results:
-            if not result.passed and result.severity == "hard":
-                self.log.problems.append(
-                    f"hard check {result.check} on {result.table}: {result.failing_rows} rows, "
-                    f"first {', '.join(result.failing_keys[:3])}"
-                )
+        self.log.problems.extend(_described_failures(results))
         return results
 
     def publish(self) -> Publication:
-        """Publish the marts, unless a hard check of the last check step failed.
+        """Publish the marts, unless a hard check failed or none was run on them since they changed.
 
         Raises:
             HardCheckFailedError: nothing is published.
             PublishRefusedError: the snapshot differs from its source.
         """
         with self._step("publish") as rows, open_warehouse(self.runtime) as connection:
-            _refuse_failed_checks(connection)
+            _refuse_unchecked(connection)
             self.progress("publish: writing and verifying the snapshot")
             publication = publish.publish(connection, self.runtime)
             transform.write_state(connection, transform.UNPUBLISHED, "false")
@@ -183,7 +182,27 @@ def _described(plan: BuildPlan) -> str:
     return f"build: {len(plan.touched_days)} days that changed"
 
 
-def _refuse_failed_checks(connection: duckdb.DuckDBPyConnection) -> None:
+def refuse_failed_checks(results: list[CheckResult]) -> None:
+    """Nothing, unless a hard check failed.
+
+    Raises:
+        HardCheckFailedError: it names the checks, their rows and the first of their keys.
+    """
+    failed = _described_failures(results)
+    if failed:
+        raise HardCheckFailedError("; ".join(failed))
+
+
+def _described_failures(results: list[CheckResult]) -> list[str]:
+    return [
+        f"hard check {result.check} on {result.table}: {result.failing_rows} rows, "
+        f"first {', '.join(result.failing_keys[:3])}"
+        for result in results
+        if not result.passed and result.severity == "hard"
+    ]
+
+
+def _refuse_unchecked(connection: duckdb.DuckDBPyConnection) -> None:
     failed = connection.execute(
         'select "check", failing_rows from audit.check_results '
         "where severity = 'hard' and not passed order by 1"
@@ -191,6 +210,22 @@ def _refuse_failed_checks(connection: duckdb.DuckDBPyConnection) -> None:
     if failed:
         named = ", ".join(f"{check} ({rows} rows)" for check, rows in failed)
         raise HardCheckFailedError(f"hard checks failed: {named}; nothing was published")
+    marts = transform.read_state(connection, transform.MARTS)
+    if marts == transform.BUILDING:
+        raise HardCheckFailedError(
+            "the last build did not end; nothing was published (`tollbook run` builds anew)"
+        )
+    if marts != transform.CHECKED:
+        raise HardCheckFailedError(
+            "the marts were not checked since they last changed; nothing was published "
+            "(`tollbook run --only check` checks them)"
+        )
 
 
-__all__ = ["HardCheckFailedError", "PublishRefusedError", "RunLog", "Steps"]
+__all__ = [
+    "HardCheckFailedError",
+    "PublishRefusedError",
+    "RunLog",
+    "Steps",
+    "refuse_failed_checks",
+]

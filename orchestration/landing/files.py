@@ -23,6 +23,10 @@ _IGNORED_SUFFIXES = (".tmp", ".part")
 _FILE_KINDS = frozenset({*FILE_SOURCE_KINDS, "litellm_spend_logs", "stripe", "razorpay"})
 
 
+class UnsettledFileError(Exception):
+    """A file that is not at rest, or cannot be opened now; the next run tries again."""
+
+
 @dataclass(frozen=True, slots=True)
 class LandedFile:
     """One file of the landing folder.
@@ -61,6 +65,15 @@ class LandedFile:
         except FileNotFoundError:
             return False
         return (status.st_size, status.st_mtime_ns) == (self.size, self.changed_ns)
+
+    def refuse_change(self) -> None:
+        """Make sure that what was read is what was hashed.
+
+        Raises:
+            UnsettledFileError: the file was changed in the meantime.
+        """
+        if not self.is_unchanged():
+            raise UnsettledFileError(self.name)
 
     @property
     def is_evidence(self) -> bool:

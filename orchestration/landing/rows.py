@@ -336,11 +336,15 @@ def _csv_rows(
     header: list[str] = []
     while not any(header):
         header = [name.strip() for name in _next_record(reader) or ()]
-    repeated = next((name for name in header if header.count(name) > 1), None)
+    columns_found(header)
+    _refuse_repeated(header)
+    yield from _csv_records(reader, header, limits)
+
+
+def _refuse_repeated(names: list[str]) -> None:
+    repeated = next((name for name in names if names.count(name) > 1), None)
     if repeated is not None:
         raise RefusedError("duplicate_header", f"column '{shown(repeated, 40)}' stands twice")
-    columns_found(header)
-    yield from _csv_records(reader, header, limits)
 
 
 def _csv_records(reader: Any, header: list[str], limits: LimitSettings) -> Iterator[Row]:
@@ -397,8 +401,8 @@ def _parquet_rows(
     try:
         parquet = pq.ParquetFile(raw)
         names = parquet.schema_arrow.names
-        _refuse_parquet(parquet, names, size=raw.seek(0, io.SEEK_END), limits=limits)
         columns_found(names)
+        _refuse_parquet(parquet, names, size=raw.seek(0, io.SEEK_END), limits=limits)
         for batch in parquet.iter_batches(batch_size=_PARQUET_BATCH):
             yield from _batch_rows(batch, number)
             number += batch.num_rows
@@ -410,9 +414,7 @@ def _parquet_rows(
 def _refuse_parquet(
     parquet: pq.ParquetFile, names: list[str], *, size: int, limits: LimitSettings
 ) -> None:
-    repeated = next((name for name in names if names.count(name) > 1), None)
-    if repeated is not None:
-        raise RefusedError("duplicate_header", f"column '{shown(repeated, 40)}' stands twice")
+    _refuse_repeated(names)
     parts = parquet.metadata
     inflated = sum(parts.row_group(i).total_byte_size for i in range(parts.num_row_groups))
     limit = max(limits.inflated_bytes, size * limits.inflation_ratio)

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from orchestration.config import Runtime
 from orchestration.core.refusals import FILE_NOTE_CODES, Refusal, RefusedError
-from orchestration.landing.files import EVIDENCE_SUFFIX, LandedFile
+from orchestration.landing.files import EVIDENCE_SUFFIX, LandedFile, open_regular
 from orchestration.landing.kinds import ROW_KINDS, FileKind
 from orchestration.sources.records import RawTable
 from orchestration.warehouse import staged
@@ -142,55 +142,102 @@ def _note(connection: duckdb.DuckDBPyConnection, batch: Batch) -> dict[str, Any]
     return {"batch": entry, "quarantine": refused, "flags": flags}
 
 
-def restore(connection: duckdb.DuckDBPyConnection, ledger: Ledger, file: LandedFile) -> Batch:
+def restore(
+    connection: duckdb.DuckDBPyConnection, ledger: Ledger, file: LandedFile
+) -> Batch | None:
     """Load a scrubbed file again, as a rebuild does: rows, flags and quarantine as they were.
 
+    None where the ledger has its entry, as after a copy that changed the file's time.
+
     Raises:
-        RefusedError: bad_parquet for a damaged file.
+        RefusedError: bad_parquet for a damaged file, schema_mismatch for one of another kind.
     """
     try:
-        table = pq.ParquetFile(file.path).read()
+        with open_regular(file.path) as stream:
+            table = pq.ParquetFile(stream).read()
         note = json.loads((table.schema.metadata or {})[_METADATA_KEY])
         batch = _read_batch(note["batch"], file)
-    except (pa.ArrowException, OSError, KeyError, ValueError) as error:
-        raise RefusedError("bad_parquet", f"not a whole evidence file: {error}") from error
+        quarantined = [
+            Quarantined(line, Refusal(code, "", reason), sha256, fields)
+            for line, code, reason, sha256, fields in note["quarantine"]
+        ]
+        flags = [(line, code) for line, code in note["flags"] if code not in FILE_NOTE_CODES]
+    except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
+        if isinstance(error, RefusedError):
+            raise
+        raise RefusedError("bad_parquet", "not a whole evidence file of this loader") from error
     known = ledger.find(batch.load_batch_id)
     if known is not None:
-        return ledger.record_evidence(known, file.path, file.name)
+        ledger.record_evidence(known, file.path, file.name)
+        return None
     _stage(connection, ROW_KINDS[batch.kind], table)
-    quarantined = [
-        Quarantined(line, Refusal(code, "", reason), sha256, fields)
-        for line, code, reason, sha256, fields in note["quarantine"]
-    ]
-    flags = [(line, code) for line, code in note["flags"] if code not in FILE_NOTE_CODES]
     return staged.commit_again(connection, ledger, batch, quarantined=quarantined, flags=flags)
 
 
 def _read_batch(entry: dict[str, Any], file: LandedFile) -> Batch:
+    """The entry as it was, under the names by which source and gateway go now.
+
+    Raises:
+        RefusedError: schema_mismatch, or bad_parquet where its counts do not add up.
+    """
+    names = {each.name for each in dataclasses.fields(Batch)}
+    entry = {name: value for name, value in entry.items() if name in names}
+    if entry["kind"] not in ROW_KINDS or entry["kind"] not in file.kinds:
+        raise RefusedError("schema_mismatch", "evidence of a kind that does not belong here")
     for name in ("loaded_at", "min_event_at", "max_event_at", "observed_at"):
         if entry.get(name):
             entry[name] = datetime.fromisoformat(entry[name])
-    return replace(
+    batch = replace(
         Batch(**entry),
+        source=file.source.name,
+        gateway=file.source.gateway_name,
+        file_name=file.name.removesuffix(EVIDENCE_SUFFIX),
         evidence_name=file.name,
         evidence_size=file.size,
         evidence_changed_ns=file.changed_ns,
-    )
+    ).identified()
+    parts = (batch.rows_loaded, batch.rows_already_known, batch.rows_quarantined)
+    if batch.rows_in != sum(parts) or min(parts) < 0:
+        raise RefusedError("bad_parquet", "its counts do not add up")
+    return batch
 
 
 def _stage(connection: duckdb.DuckDBPyConnection, kind: FileKind, table: pa.Table) -> None:
+    """The rows as incoming ones; a column added since they were written is NULL in them.
+
+    Raises:
+        RefusedError: bad_parquet where a column has another type.
+    """
     connection.register("arriving", table)
-    for each in (kind.table, *kind.children):
-        staged.create_incoming(connection, each)
-    own = ", ".join(column.name for column in kind.table.columns)
-    connection.execute(
-        f"insert into incoming_{kind.table.name} select _source_line, {own} from arriving"
+    try:
+        for each in (kind.table, *kind.children):
+            staged.create_incoming(connection, each)
+        own = _listed_columns(kind.table, set(table.column_names), prefix="")
+        connection.execute(
+            f"insert into incoming_{kind.table.name} select _source_line, {own} from arriving"
+        )
+        for child in kind.children:
+            _stage_parts(connection, child, table)
+    except (duckdb.ConversionException, duckdb.BinderException) as error:
+        raise RefusedError("bad_parquet", "a column has another type than raw") from error
+    finally:
+        connection.unregister("arriving")
+
+
+def _stage_parts(connection: duckdb.DuckDBPyConnection, child: RawTable, table: pa.Table) -> None:
+    place = table.schema.get_field_index(f"_{child.name}")
+    if place < 0:
+        return
+    struct = table.schema.field(place).type.value_type
+    names = {struct.field(number).name for number in range(struct.num_fields)}
+    connection.execute(f"""
+        insert into incoming_{child.name}
+        select _source_line, {_listed_columns(child, names, prefix="part.")}
+        from (select _source_line, unnest(_{child.name}) as part from arriving)
+        """)
+
+
+def _listed_columns(table: RawTable, present: set[str], *, prefix: str) -> str:
+    return ", ".join(
+        f"{prefix}{column.name}" if column.name in present else "null" for column in table.columns
     )
-    for child in kind.children:
-        names = ", ".join(f"part.{column.name}" for column in child.columns)
-        connection.execute(f"""
-            insert into incoming_{child.name}
-            select _source_line, {names}
-            from (select _source_line, unnest(_{child.name}) as part from arriving)
-            """)
-    connection.unregister("arriving")

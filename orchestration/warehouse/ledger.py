@@ -5,14 +5,17 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import duckdb
+import pyarrow as pa
 
 from orchestration.core.refusals import Refusal
+from orchestration.landing.files import LandedFile
 
 HEAD_FILE = "ledger_head.json"
 
@@ -75,7 +78,9 @@ class Ledger:
 
     def _read_known(self) -> set[tuple[str, int, int]]:
         rows = self._connection.execute("""
-            select file_name, file_size, file_changed_ns from audit.load_batches
+            select file_name, file_size, file_changed_ns
+            from audit.load_batches
+            where evidence_name is null
             union all
             select evidence_name, evidence_size, evidence_changed_ns
             from audit.load_batches
@@ -84,15 +89,44 @@ class Ledger:
         return set(rows)
 
     def is_known(self, name: str, size: int, changed_ns: int) -> bool:
-        """Whether this very file, unchanged, has an entry."""
+        """Whether this very file, unchanged, has an entry.
+
+        A file that was replaced by its evidence and lies there again is not known: its content
+        has to go once more.
+        """
         return (name, size, changed_ns) in self._known
 
-    def find_same_bytes(self, batch: Batch) -> Batch | None:
-        """The loaded entry of the same bytes for the same gateway, if there is one."""
+    def find_same_file(self, batch: Batch) -> Batch | None:
+        """The entry of the same bytes under the same name, unless it was rejected."""
         return self._find(
-            "gateway = ? and file_sha256 = ? and status = 'loaded'",
-            [batch.gateway, batch.file_sha256],
+            "gateway = ? and file_name = ? and file_sha256 = ? and status <> 'rejected'",
+            [batch.gateway, batch.file_name, batch.file_sha256],
         )
+
+    def find_same_bytes(self, batch: Batch, kinds: Sequence[str]) -> Batch | None:
+        """The loaded entry of the same bytes for the same gateway and kind, if there is one."""
+        listed = ", ".join("?" for _ in kinds)
+        return self._find(
+            f"gateway = ? and file_sha256 = ? and status = 'loaded' and kind in ({listed})",
+            [batch.gateway, batch.file_sha256, *kinds],
+        )
+
+    def find_observation(self, batch: Batch, observed_at: datetime) -> Batch | None:
+        """The loaded entry of the same bytes observed at the same time, if there is one."""
+        return self._find(
+            "gateway = ? and file_sha256 = ? and status = 'loaded' and observed_at = ?",
+            [batch.gateway, batch.file_sha256, observed_at],
+        )
+
+    def see_again(self, batch: Batch, file: LandedFile) -> Batch:
+        """Note under which size and time the file of an entry lies in landing now."""
+        self._connection.execute(
+            "update audit.load_batches set file_size = ?, file_changed_ns = ? "
+            "where load_batch_id = ?",
+            [file.size, file.changed_ns, batch.load_batch_id],
+        )
+        self._known.add((file.name, file.size, file.changed_ns))
+        return replace(batch, file_size=file.size, file_changed_ns=file.changed_ns)
 
     def find(self, load_batch_id: str) -> Batch | None:
         """The entry with this id."""
@@ -118,16 +152,22 @@ class Ledger:
     def write(self, batch: Batch) -> None:
         """Write one entry that has no rows, in a transaction of its own."""
         self._connection.execute("begin")
-        self.insert(batch)
-        self._connection.execute("commit")
+        try:
+            self.insert(batch)
+            self._connection.execute("commit")
+        except BaseException:
+            self._connection.execute("rollback")
+            raise
 
     def insert(self, batch: Batch) -> None:
         """Write one entry within the caller's transaction; the next number is given to it.
 
-        A file that was rejected and comes again unchanged but for its time keeps one entry.
+        A file that was rejected before keeps one entry, the newest.
         """
         self._connection.execute(
-            "delete from audit.load_batches where load_batch_id = ?", [batch.load_batch_id]
+            "delete from audit.load_batches where load_batch_id = ? or (gateway = ? "
+            "and file_name = ? and file_sha256 = ? and status = 'rejected')",
+            [batch.load_batch_id, batch.gateway, batch.file_name, batch.file_sha256],
         )
         number = self._connection.execute(
             "select coalesce(max(batch_number), 0) + 1 from audit.load_batches"
@@ -144,33 +184,39 @@ class Ledger:
 
     def insert_quarantine(self, batch: Batch, rows: list[Quarantined]) -> None:
         """Write the refused rows of a batch within the caller's transaction."""
-        if not rows:
-            return
-        self._connection.executemany(
-            "insert into audit.quarantine values (?, ?, ?, ?, ?, ?, ?, ?)",
-            [
-                (
-                    batch.load_batch_id,
-                    batch.source,
-                    batch.file_name,
-                    row.line_number,
-                    row.refusal.code,
-                    f"{row.refusal.field}: {row.refusal.reason}".removeprefix(": "),
-                    row.row_sha256,
-                    row.fields,
-                )
-                for row in rows
-            ],
+        reasons = [f"{row.refusal.field}: {row.refusal.reason}".removeprefix(": ") for row in rows]
+        self._append(
+            "audit.quarantine",
+            {
+                "load_batch_id": pa.array([batch.load_batch_id] * len(rows), pa.string()),
+                "source": pa.array([batch.source] * len(rows), pa.string()),
+                "file_name": pa.array([batch.file_name] * len(rows), pa.string()),
+                "line_number": pa.array([row.line_number for row in rows], pa.int64()),
+                "reason_code": pa.array([row.refusal.code for row in rows], pa.string()),
+                "reason": pa.array(reasons, pa.string()),
+                "row_sha256": pa.array([row.row_sha256 for row in rows], pa.string()),
+                "fields": pa.array([row.fields for row in rows], pa.string()),
+            },
         )
 
     def insert_flags(self, batch: Batch, codes: list[tuple[int, str]]) -> None:
         """Write (line, code) of a batch's flagged rows within the caller's transaction."""
-        if not codes:
-            return
-        self._connection.executemany(
-            "insert into audit.row_flags values (?, ?, ?)",
-            [(batch.load_batch_id, line, code) for line, code in sorted(set(codes))],
+        ordered = sorted(set(codes))
+        self._append(
+            "audit.row_flags",
+            {
+                "load_batch_id": pa.array([batch.load_batch_id] * len(ordered), pa.string()),
+                "line_number": pa.array([line for line, _ in ordered], pa.int64()),
+                "code": pa.array([code for _, code in ordered], pa.string()),
+            },
         )
+
+    def _append(self, table: str, columns: dict[str, pa.Array]) -> None:
+        rows = pa.table(columns)
+        if rows.num_rows:
+            self._connection.register("arriving_notes", rows)
+            self._connection.execute(f"insert into {table} by name select * from arriving_notes")
+            self._connection.unregister("arriving_notes")
 
     def record_evidence(self, batch: Batch, path: Path, name: str) -> Batch:
         """Note what now lies in landing in place of the file."""
@@ -180,6 +226,7 @@ class Ledger:
             "evidence_changed_ns = ? where load_batch_id = ?",
             [name, status.st_size, status.st_mtime_ns, batch.load_batch_id],
         )
+        self._known.discard((batch.file_name, batch.file_size, batch.file_changed_ns))
         self._known.add((name, status.st_size, status.st_mtime_ns))
         return replace(
             batch,

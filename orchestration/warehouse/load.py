@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
 import duckdb
 
 from orchestration.config import Runtime
-from orchestration.core.refusals import FILE_NOTE_CODES, Refusal, RefusedError
-from orchestration.landing.files import LandedFile, Listing, hash_file, list_landing
+from orchestration.core.refusals import FILE_NOTE_CODES, Refusal, RefusedError, shown
+from orchestration.landing.files import (
+    LandedFile,
+    Listing,
+    UnsettledFileError,
+    hash_file,
+    list_landing,
+)
 from orchestration.landing.kinds import (
     PRICE_CATALOG,
     READABLE_KINDS,
@@ -37,7 +44,7 @@ class LoadReport:
     Attributes:
         batches: Ledger entries written, in order.
         strays: Files that lie in no source's folder.
-        unsettled: Files still growing.
+        unsettled: Files still growing, or that could not be opened; left for the next run.
         unsupported: Files of kinds this version does not read.
     """
 
@@ -73,12 +80,17 @@ def load_landing(
     listing = look_at_landing(connection, runtime)
     report = LoadReport(strays=listing.strays, unsettled=listing.unsettled)
     for number, file in enumerate(listing.files, 1):
-        progress(f"load {number} of {len(listing.files)}: {file.name}")
+        progress(f"load {number} of {len(listing.files)}: {shown(file.name, 200)}")
         if not set(file.kinds) & READABLE_KINDS:
             report.unsupported.append(file.name)
             continue
-        batch = _load_file(connection, ledger, file, runtime, progress)
-        report.batches.append(batch)
+        try:
+            batch = _load_file(connection, ledger, file, runtime, progress)
+        except UnsettledFileError:
+            report.unsettled += (file.name,)
+            continue
+        if batch is not None:
+            report.batches.append(batch)
     ledger.write_head(runtime.home)
     return report
 
@@ -89,15 +101,23 @@ def _load_file(
     file: LandedFile,
     runtime: Runtime,
     progress: Progress,
-) -> Batch:
-    if file.is_evidence:
-        return evidence.restore(connection, ledger, file)
+) -> Batch | None:
+    """The ledger entry written for a file; None where the very file has one.
+
+    Raises:
+        UnsettledFileError: the file cannot be opened, or changed while it was read.
+    """
     batch = _new_batch(file, runtime)
     try:
-        batch = replace(batch, file_sha256=hash_file(file.path))
-        batch = batch.identified()
-        known = ledger.find_same_bytes(batch)
-        if known is not None and file.kinds[0] != PRICE_CATALOG:
+        if file.is_evidence:
+            return evidence.restore(connection, ledger, file)
+        batch = replace(batch, file_sha256=_hash_now(file)).identified()
+        same_file = ledger.find_same_file(batch)
+        if same_file is not None:
+            evidence.scrub(connection, ledger, file, runtime, ledger.see_again(same_file, file))
+            return None
+        known = ledger.find_same_bytes(batch, file.kinds)
+        if known is not None and known.rows_in and file.kinds[0] != PRICE_CATALOG:
             return _load_again(connection, ledger, file, runtime, batch, known)
         batch = _load_content(connection, ledger, file, runtime, batch, progress)
     except RefusedError as error:
@@ -105,6 +125,13 @@ def _load_file(
         ledger.write(batch)
         return batch
     return evidence.scrub(connection, ledger, file, runtime, batch)
+
+
+def _hash_now(file: LandedFile) -> str:
+    try:
+        return hash_file(file.path)
+    except OSError as error:
+        raise UnsettledFileError(file.name) from error
 
 
 def _new_batch(file: LandedFile, runtime: Runtime) -> Batch:
@@ -164,6 +191,7 @@ def _load_content(
     context = _context(runtime, file)
     reading = _Reading(connection, file, runtime, context, progress)
     kind = reading.stage()
+    file.refuse_change()
     batch = replace(batch, kind=kind.name).identified()
     return _commit(connection, ledger, kind, reading, batch)
 
@@ -201,6 +229,7 @@ class _Reading:
         self.codes: list[tuple[int, str]] = []
         self.flagged_lines: set[int] = set()
         self.has_required = False
+        self.columns: list[str] | None = None
 
     def stage(self) -> FileKind:
         """Parse the file into `incoming_<table>`, and say which kind it turned out to be.
@@ -208,33 +237,42 @@ class _Reading:
         Raises:
             RefusedError: a file code.
         """
-        rows = read_rows(self.file, self.runtime.settings.limits)
-        first = next(rows, None)
-        kind = self._recognise(first)
+        rows = read_rows(self.file, self.runtime.settings.limits, columns_found=self._hear_columns)
+        head = _up_to_first_readable(rows)
+        kind = self._recognise(head)
         for table in (kind.table, *kind.children):
             staged.create_incoming(self.connection, table)
-        self._stage_rows(kind, rows if first is None else _chain(first, rows))
+        self._stage_rows(kind, itertools.chain(head, rows))
         if self.rows_in and not self.has_required and not self._all_unreadable():
-            code = "missing_columns" if self.file.format == "csv" else "schema_mismatch"
             raise RefusedError(
-                code, f"no row has the fields {', '.join(kind.required)} of {kind.name}"
+                "schema_mismatch",
+                f"no row has the fields {', '.join(kind.required)} of {kind.name}",
             )
         if self.rows_in == 0:
             self.codes.append((0, "empty_file"))
         return kind
 
-    def _recognise(self, first: Row | None) -> FileKind:
-        value = first.value if first is not None else None
-        fields = value.keys() if isinstance(value, dict) else ()
+    def _hear_columns(self, names: list[str]) -> None:
+        """Take note of a table's columns.
+
+        Raises:
+            RefusedError: missing_columns.
+        """
+        kind = self._kind_with(names)
+        missing = [column for column in kind.required if column not in names]
+        if missing:
+            raise RefusedError("missing_columns", f"no column {', '.join(missing)}")
+        self.columns = names
+
+    def _recognise(self, head: list[Row]) -> FileKind:
+        value = head[-1].value if head else None
+        return self._kind_with(self.columns or (value if isinstance(value, dict) else ()))
+
+    def _kind_with(self, fields: Collection[str]) -> FileKind:
         name = recognise(self.file.kinds, fields)
         if name not in ROW_KINDS:
             raise RefusedError("schema_mismatch", f"kind {name} is not read by this version")
-        kind = ROW_KINDS[name]
-        if self.file.format in ("csv", "parquet") and isinstance(value, dict):
-            missing = [column for column in kind.required if column not in fields]
-            if missing:
-                raise RefusedError("missing_columns", f"no column {', '.join(missing)}")
-        return kind
+        return ROW_KINDS[name]
 
     def _all_unreadable(self) -> bool:
         return all(q.refusal.code in _UNREADABLE for q in self.quarantined) and (
@@ -254,7 +292,8 @@ class _Reading:
                 self.codes.extend((row.line, code) for code in record.codes)
             if len(chunk) >= CHUNK_ROWS:
                 self._hand_over(kind, chunk)
-                self.progress(f"load {self.file.name}: {self.rows_in:,} rows read")
+                name = shown(self.file.name, 200)
+                self.progress(f"load {name}: {self.rows_in:,} rows read")
         self._hand_over(kind, chunk)
 
     def _read(self, kind: FileKind, row: Row) -> Record | None:
@@ -267,7 +306,7 @@ class _Reading:
                 name in value for name in kind.required[1:]
             )
             try:
-                return kind.read_row(value, self.context)
+                return kind.read(value, self.context)
             except RefusedError as error:
                 refusal = error.refusal
         self.quarantined.append(_quarantined(kind, row, refusal, self.context))
@@ -301,18 +340,22 @@ _UNREADABLE = frozenset(
 )
 
 
-def _chain(first: Row, rest: Iterator[Row]) -> Iterator[Row]:
-    yield first
-    yield from rest
+def _up_to_first_readable(rows: Iterator[Row]) -> list[Row]:
+    """The rows up to the first that is an object: what the file is shows in that one."""
+    head: list[Row] = []
+    for row in rows:
+        head.append(row)
+        if isinstance(row.value, dict):
+            break
+    return head
 
 
 def _quarantined(kind: FileKind, row: Row, refusal: Refusal, context: RecordContext) -> Quarantined:
     """The refused row by its allow-listed fields; its content stays behind as a hash."""
-    sha256 = row.sha256 or hashlib.sha256(repr(row.value).encode("utf-8", "replace")).hexdigest()
     return Quarantined(
         line_number=row.line,
         refusal=refusal,
-        row_sha256=sha256,
+        row_sha256=row.sha256(),
         fields=kept_fields(kind, row.value, context),
     )
 
@@ -368,14 +411,15 @@ def _cross_row_codes(
     """Codes that only several rows of one file together show."""
     if kind.name != "litellm_spend_logs":
         return []
+    # One call that two of LiteLLM's handlers logged, each under its own call type (issue 15740).
     doubled = connection.execute("""
         select unnest(list(_source_line))
         from incoming_litellm__spend_logs
-        where coalesce(prompt_tokens, 0) + coalesce(completion_tokens, 0) > 0
+        where (prompt_tokens > 0 or completion_tokens > 0)
             and not coalesce(cache_hit, false)
         group by
             api_key_id, model, prompt_tokens, completion_tokens, started_at, session_id
-        having count(distinct request_id) > 1
+        having count(distinct request_id) > 1 and count(distinct call_type) > 1
         """).fetchall()
     conflicting = connection.execute(f"""
         select k._source_line

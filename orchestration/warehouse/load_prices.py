@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
@@ -14,12 +14,12 @@ import pyarrow as pa
 
 from orchestration.config import Runtime
 from orchestration.core.prices import PricePoint
-from orchestration.core.refusals import Refusal, RefusedError, shown
+from orchestration.core.refusals import FILE_NOTE_CODES, Refusal, RefusedError, shown
 from orchestration.core.values import read_time
 from orchestration.landing.files import LandedFile
-from orchestration.landing.observed import first_seen, stated_observation
 from orchestration.landing.json_text import RepeatedKeyObject, find_refusal, named
-from orchestration.landing.rows import read_document_of, read_rows
+from orchestration.landing.observed import first_seen, stated_observation
+from orchestration.landing.rows import Row, read_document_of, read_rows
 from orchestration.sources.price_catalogs import (
     read_genai_price,
     read_litellm_entry,
@@ -29,6 +29,24 @@ from orchestration.warehouse.ledger import Batch, Ledger, Quarantined
 
 LITELLM, GENAI_PRICES = "litellm", "genai_prices"
 _CSV_REQUIRED = ("provider", "model", "unit", "unit_price", "unit_size", "currency")
+_CSV_COLUMNS = frozenset(
+    {
+        *_CSV_REQUIRED,
+        "context_band",
+        "contract_price_id",
+        "discount_rate",
+        "is_batch",
+        "observed_at",
+        "priority",
+        "provider_account_id",
+        "region",
+        "service_tier",
+        "source",
+        "valid_from_at",
+        "valid_to_at",
+    }
+)
+_PROJECTION_FIELDS = frozenset({"provider_id", "model_id", "price_key", "usd_per_unit", "unit"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +69,9 @@ class CatalogEntry:
         """A hash of what the entry prices, so that an unchanged entry is stored once."""
         text = repr([(self.catalog, self.price_key), *sorted(map(repr, self.points))])
         return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+_ReadEntry = Callable[[Row], tuple[CatalogEntry, list[str]]]
 
 
 @dataclass(slots=True)
@@ -79,8 +100,9 @@ def load_catalog(
         RefusedError: a file code.
     """
     catalog = _read_catalog(file, runtime)
-    known = ledger.find_same_bytes(batch)
-    if known is not None and catalog.stated_at in (None, known.observed_at):
+    file.refuse_change()
+    known = _find_observation(ledger, batch, catalog.stated_at)
+    if known is not None:
         batch = replace(
             batch,
             status="already_known",
@@ -92,6 +114,13 @@ def load_catalog(
         return batch
     observed_at = catalog.stated_at or first_seen(runtime.landing, batch.file_sha256, runtime.as_of)
     return _commit(connection, ledger, catalog, replace(batch, observed_at=observed_at))
+
+
+def _find_observation(ledger: Ledger, batch: Batch, stated_at: datetime | None) -> Batch | None:
+    """The entry that already says what this file says."""
+    if stated_at is None:
+        return ledger.find_same_bytes(batch, (batch.kind,))
+    return ledger.find_observation(batch, stated_at)
 
 
 def _read_catalog(file: LandedFile, runtime: Runtime) -> _Catalog:
@@ -125,17 +154,31 @@ def _read_cost_map(document: dict[str, Any], file: LandedFile) -> _Catalog:
     catalog = _Catalog(rows_in=len(models), stated_at=stated_observation(file.name, document))
     if not models:
         catalog.codes.append((0, "empty_file"))
+    elif not any(_is_model(entry) for entry in models.values()):
+        # An error page saved as a catalog would otherwise say that every model is gone.
+        raise RefusedError("schema_mismatch", "no entry has a price, a mode or a litellm_provider")
     for line, (price_key, entry) in enumerate(models.items(), 1):
-        _take(catalog, line, price_key, lambda k=price_key, e=entry: _litellm(k, e))
+        fields = {"price_key": price_key}
+        _take(catalog, Row(line, entry), fields, lambda r, k=price_key: _litellm(k, r))
     return catalog
 
 
-def _litellm(price_key: str, entry: Any) -> tuple[str, str, list[PricePoint], list[str]]:
-    refusal = find_refusal(entry)
+def _is_model(entry: Any) -> bool:
+    return isinstance(entry, dict) and any(
+        name in ("litellm_provider", "mode") or "cost" in name for name in entry
+    )
+
+
+def _litellm(price_key: str, row: Row) -> tuple[CatalogEntry, list[str]]:
+    _refuse_unsound({price_key: row.value})
+    points, codes = read_litellm_entry(price_key, row.value)
+    return CatalogEntry(row.line, LITELLM, price_key, tuple(points)), codes
+
+
+def _refuse_unsound(value: Any) -> None:
+    refusal = find_refusal(value)
     if refusal is not None:
         raise RefusedError(refusal.code, refusal.reason, refusal.field)
-    points, codes = read_litellm_entry(price_key, entry)
-    return LITELLM, price_key, points, codes
 
 
 def _read_projection(document: list[Any], file: LandedFile) -> _Catalog:
@@ -143,17 +186,19 @@ def _read_projection(document: list[Any], file: LandedFile) -> _Catalog:
         rows_in=len(document), stated_at=stated_observation(file.name, None), is_complete=True
     )
     for line, row in enumerate(document, 1):
-        _take(catalog, line, str(line), lambda r=row: _genai(r))
+        _take(catalog, Row(line, row), _listed(row, _PROJECTION_FIELDS), _genai)
     catalog.entries = _grouped(catalog.entries)
     return catalog
 
 
-def _genai(row: Any) -> tuple[str, str, list[PricePoint], list[str]]:
-    if not isinstance(row, dict):
-        raise RefusedError("not_object", f"expected an object, found {shown(row)}")
-    points, codes = read_genai_price(row)
-    key = points[0].price_key if points else str(row.get("model_id"))
-    return GENAI_PRICES, key, points, codes
+def _genai(row: Row) -> tuple[CatalogEntry, list[str]]:
+    value = row.value
+    if not isinstance(value, dict):
+        raise RefusedError("not_object", f"expected an object, found {shown(value)}")
+    _refuse_unsound(value)
+    points, codes = read_genai_price(value)
+    key = points[0].price_key if points else str(value.get("model_id"))
+    return CatalogEntry(row.line, GENAI_PRICES, key, tuple(points)), codes
 
 
 def _grouped(entries: list[CatalogEntry]) -> list[CatalogEntry]:
@@ -170,44 +215,54 @@ def _grouped(entries: list[CatalogEntry]) -> list[CatalogEntry]:
 
 def _read_table(file: LandedFile, runtime: Runtime) -> _Catalog:
     catalog = _Catalog(is_complete=False, stated_at=stated_observation(file.name, None))
-    for row in read_rows(file, runtime.settings.limits):
-        if catalog.rows_in == 0 and isinstance(row.value, dict):
-            missing = [name for name in _CSV_REQUIRED if name not in row.value]
-            if missing:
-                raise RefusedError("missing_columns", f"no column {', '.join(missing)}")
+    rows = read_rows(file, runtime.settings.limits, columns_found=_refuse_missing_columns)
+    for row in rows:
         catalog.rows_in += 1
         if row.refusal is not None:
-            _refuse(catalog, row.line, row.refusal, row.value)
+            _refuse(catalog, row, row.refusal, {})
         else:
-            _take(catalog, row.line, "", lambda v=row.value: _table_row(v), row.value)
+            _take(catalog, row, _listed(row.value, _CSV_COLUMNS), _table_row)
     if catalog.rows_in == 0:
-        return _empty()
+        catalog.codes.append((0, "empty_file"))
     return catalog
 
 
-def _table_row(value: Any) -> tuple[str, str, list[PricePoint], list[str]]:
-    row = {name: None if v is None else str(v) for name, v in value.items()}
-    point = read_price_row(row)
-    return row.get("source") or "csv", point.price_key, [point], []
+def _refuse_missing_columns(names: list[str]) -> None:
+    missing = [name for name in _CSV_REQUIRED if name not in names]
+    if missing:
+        raise RefusedError("missing_columns", f"no column {', '.join(missing)}")
 
 
-def _take(catalog: _Catalog, line: int, price_key: str, read: Any, value: Any = None) -> None:
+def _table_row(row: Row) -> tuple[CatalogEntry, list[str]]:
+    cells = {name: None if value is None else str(value) for name, value in row.value.items()}
+    point = read_price_row(cells)
+    observed = cells.get("observed_at")
+    observed_at = read_time(observed, "observed_at")[0] if observed else None
+    catalog = cells.get("source") or "csv"
+    codes = [] if cells.keys() <= _CSV_COLUMNS else ["schema_drift"]
+    return CatalogEntry(row.line, catalog, point.price_key, (point,), observed_at), codes
+
+
+def _take(catalog: _Catalog, row: Row, fields: dict[str, Any], read: _ReadEntry) -> None:
+    """Add what `read` makes of a row, or the row's listed `fields` and why it is refused."""
     try:
-        name, key, points, codes = read()
-        observed = value.get("observed_at") if isinstance(value, dict) else None
-        observed_at = read_time(observed, "observed_at")[0] if observed else None
+        entry, codes = read(row)
     except RefusedError as error:
-        _refuse(catalog, line, error.refusal, {"price_key": price_key} if price_key else value)
+        _refuse(catalog, row, error.refusal, fields)
         return
-    catalog.entries.append(CatalogEntry(line, name, key, tuple(points), observed_at))
-    catalog.codes.extend((line, code) for code in codes)
+    catalog.entries.append(entry)
+    catalog.codes.extend((row.line, code) for code in codes)
 
 
-def _refuse(catalog: _Catalog, line: int, refusal: Refusal, value: Any) -> None:
-    shown_fields = {k: shown(v, 256) for k, v in value.items()} if isinstance(value, dict) else {}
-    fields = json.dumps(shown_fields, sort_keys=True)
-    sha256 = hashlib.sha256(repr(value).encode("utf-8", "replace")).hexdigest()
-    catalog.quarantined.append(Quarantined(line, refusal, sha256, fields))
+def _listed(value: Any, names: frozenset[str]) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        return {}
+    return {name: item for name, item in value.items() if name in names}
+
+
+def _refuse(catalog: _Catalog, row: Row, refusal: Refusal, fields: dict[str, Any]) -> None:
+    kept = json.dumps({name: shown(value, 256) for name, value in fields.items()}, sort_keys=True)
+    catalog.quarantined.append(Quarantined(row.line, refusal, row.sha256(), kept))
 
 
 # ---------------------------------------------------------------- DuckDB
@@ -240,7 +295,9 @@ def _commit(
         )
         ledger.insert(batch)
         ledger.insert_quarantine(batch, catalog.quarantined)
-        ledger.insert_flags(batch, [code for code in catalog.codes if code[0]])
+        ledger.insert_flags(
+            batch, [c for c in catalog.codes if c[0] and c[1] not in FILE_NOTE_CODES]
+        )
         connection.execute("commit")
     except BaseException:
         connection.execute("rollback")

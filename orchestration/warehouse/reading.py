@@ -621,20 +621,25 @@ def find_refused(
 
 
 class Answer:
-    """The rows of one query, read as they are asked for."""
+    """One query that may be asked: its rows for reading, or as a Parquet file."""
 
     def __init__(self, connection: duckdb.DuckDBPyConnection, sql: str) -> None:
         self._connection = connection
         self._sql = sql
-        connection.execute(sql)
-        self.columns = [str(column[0]) for column in connection.description or ()]
 
-    def rows(self) -> Iterator[tuple[Any, ...]]:
-        """Every row; decimals are exact, times are UTC.
+    def fetch(self) -> tuple[list[str], Iterator[tuple[Any, ...]]]:
+        """Column names, and the rows as they are asked for; decimals exact, times in UTC.
 
         Raises:
-            QueryRefusedError: the query failed on the way.
+            QueryRefusedError: DuckDB refuses the query, now or on the way.
         """
+        try:
+            self._connection.execute(self._sql)
+        except duckdb.Error as error:
+            raise QueryRefusedError(_one_line(error)) from error
+        return [str(column[0]) for column in self._connection.description or ()], self._rows()
+
+    def _rows(self) -> Iterator[tuple[Any, ...]]:
         try:
             while block := self._connection.fetchmany(_FETCHED_ROWS):
                 yield from block
@@ -642,44 +647,43 @@ class Answer:
             raise QueryRefusedError(_one_line(error)) from error
 
     def write_parquet(self, path: Path) -> int:
-        """Write every row to a Parquet file, which appears when it is complete; rows written.
+        """Write every row to a Parquet file; rows written.
 
         Raises:
-            QueryRefusedError: the query has no rows, or a type that Parquet does not know.
+            QueryRefusedError: no query with rows, or a type that Parquet does not know.
         """
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        part = path.with_name(path.name + ".part")
         rows = 0
         try:
-            reader = self._connection.sql(self._sql).to_arrow_reader(_FETCHED_ROWS)
-            with pq.ParquetWriter(part, reader.schema, compression="zstd") as writer:
+            relation = self._connection.sql(self._sql)
+            if relation is None:
+                raise QueryRefusedError("--format parquet: this statement gives no rows")
+            reader = relation.to_arrow_reader(_FETCHED_ROWS)
+            with pq.ParquetWriter(path, reader.schema, compression="zstd") as writer:
                 for block in reader:
                     rows += block.num_rows
                     writer.write_batch(block)
-        except (duckdb.Error, pa.ArrowException, AttributeError) as error:
-            part.unlink(missing_ok=True)
+        except (duckdb.Error, pa.ArrowException) as error:
             raise QueryRefusedError(f"--format parquet: {_one_line(error)}") from error
-        part.replace(path)
         return rows
 
 
 @contextmanager
 def answer(runtime: Runtime, sql: str) -> Iterator[Answer]:
-    """The answer to one query over the published file, in a locked session.
+    """One query over the published file, in a locked session.
 
     Raises:
         NotPublishedError: there is no published file.
-        QueryRefusedError: anything but one query, or DuckDB refuses it.
+        QueryRefusedError: anything but one query.
     """
     with _published(runtime) as connection:
         try:
             _refuse_anything_but_one_query(connection, sql)
-            result = Answer(connection, sql)
         except duckdb.Error as error:
             raise QueryRefusedError(_one_line(error)) from error
-        yield result
+        yield Answer(connection, sql)
 
 
 def _refuse_anything_but_one_query(connection: duckdb.DuckDBPyConnection, sql: str) -> None:

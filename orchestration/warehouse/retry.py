@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import date
 from decimal import Decimal
 from typing import Any
 
@@ -19,8 +19,10 @@ from orchestration.core.refusals import (
     ROW_CODES,
     Refusal,
     RefusedError,
+    with_hashed_secrets,
     without_secrets,
 )
+from orchestration.landing.json_text import decode_row
 from orchestration.landing.kinds import ROW_KINDS, FileKind
 from orchestration.sources import litellm_spend_logs as spend_logs
 from orchestration.sources.records import Record, RecordContext, read_key_id
@@ -28,10 +30,13 @@ from orchestration.warehouse import evidence, staged
 from orchestration.warehouse.closed_periods import closed_period_test
 from orchestration.warehouse.ledger import Batch, Ledger
 
-# A longer text is cut where it is shown and not read again: the row must be dropped anew.
-KEPT_CHARACTERS = 1024
-# Keys of a kept row that are no fields of it: flags its content earned, fields not kept whole.
-_CODES, _NOT_WHOLE = "_codes", "_not_whole"
+# A text beyond these is no name, id or tag; whatever it is, it may be content.
+KEPT_CHARACTERS = 256
+KEPT_WORDS = 9
+# What may stand where a number or a time should: more letters could be a sentence.
+_FIGURE_CHARACTERS, _FIGURE_LETTERS = 40, 4
+# Keys of a kept row that are no fields of it: flags its content earned, fields not kept.
+CODES, NOT_KEPT = "_codes", "_not_kept"
 _JSON = msgspec.json.Encoder(decimal_format="number", order="sorted")
 
 
@@ -44,48 +49,77 @@ class _Kept:
     def __init__(self) -> None:
         self.fields: dict[str, Any] = {}
         self.codes: set[str] = set()
-        self.not_whole: set[str] = set()
+        self.not_kept: set[str] = set()
 
-    def add(self, name: str, value: Any) -> None:
+    def add(self, name: str, value: Any, *, is_figure: bool = False) -> None:
         """Keep a plain value; of anything else only that it was there."""
-        if value is None:
+        if value is None or value == "":
             return
         kept = _plain(value)
-        if kept is None or (isinstance(value, str) and kept != value):
-            self.not_whole.add(name)
-        if kept is not None:
+        if is_figure and isinstance(kept, str) and not _may_be_figure(kept):
+            kept = None
+        if kept is None:
+            self.not_kept.add(name)
+        else:
             self.fields[name] = kept
+
+    def add_id(self, name: str, value: Any) -> None:
+        """Keep an id as the reader would: with the hash of a credential in its place."""
+        clean = with_hashed_secrets(value) if isinstance(value, str) else value
+        self.codes |= {"raw_key_hashed"} if clean != value else set()
+        self.add(name, clean)
+
+    def add_key(self, name: str, value: Any) -> None:
+        """Keep a key's hash; whatever else stands there is hashed as the reader would."""
+        if value is None or value == "":
+            return
+        if isinstance(value, dict | list):
+            self.not_kept.add(name)
+            return
+        self.fields[name], was_raw = read_key_id(str(value))
+        self.codes |= {"raw_key_hashed"} if was_raw else set()
 
     def encoded(self) -> str:
         """The row as JSON; numbers keep every digit they were written with."""
-        notes = {_CODES: sorted(self.codes), _NOT_WHOLE: sorted(self.not_whole)}
+        notes = {CODES: sorted(self.codes), NOT_KEPT: sorted(self.not_kept)}
         kept = {**self.fields, **{name: note for name, note in notes.items() if note}}
         return _JSON.encode(kept).decode()
 
 
 def _plain(value: Any) -> Any:
-    """A text without secrets, a number with its digits, a time as ISO 8601; None for the rest."""
+    """A short text without secrets, a number with its digits, an ISO 8601 time; None for the rest.
+
+    Binary doubles go by the shortest decimal that means them, as every reader takes them.
+    """
     if isinstance(value, bool):
         return value
-    if isinstance(value, int):
-        return Decimal(value)
-    if isinstance(value, Decimal):
-        return value if value.is_finite() else str(value)
-    if isinstance(value, datetime):
+    if isinstance(value, int | float | Decimal):
+        number = Decimal(repr(value)) if isinstance(value, float) else Decimal(value)
+        return number if number.is_finite() else None
+    if isinstance(value, date):
         return value.isoformat()
-    if isinstance(value, str):
-        return without_secrets(value)[:KEPT_CHARACTERS]
+    if isinstance(value, str) and _may_be_name(value):
+        return without_secrets(value)
     return None
+
+
+def _may_be_name(text: str) -> bool:
+    return len(text) <= KEPT_CHARACTERS and "\n" not in text and len(text.split()) <= KEPT_WORDS
+
+
+def _may_be_figure(text: str) -> bool:
+    letters = sum(character.isalpha() for character in text)
+    return len(text) <= _FIGURE_CHARACTERS and letters <= _FIGURE_LETTERS
 
 
 def kept_fields(kind: FileKind, value: Any, context: RecordContext) -> str:
     """The allow-listed fields of a refused row as JSON: enough to show it and to read it again.
 
     Never content, never a raw key; personal fields only where the settings keep them. `_codes`
-    holds the flags that what was left out had earned, `_not_whole` the fields kept cut or not at
-    all.
+    holds the flags that what was left out had earned, `_not_kept` the fields that could not be
+    kept.
     """
-    if not isinstance(value, Mapping):
+    if not isinstance(value, dict):
         return "{}"
     kept = _Kept()
     _KEEPERS.get(kind.name, _keep_columns)(kept, kind, value, context)
@@ -99,40 +133,31 @@ def _keep_columns(
     for column in kind.table.columns:
         value = row.get(column.name)
         if column.name == "api_key_id":
-            _keep_key(kept, column.name, value)
-        elif isinstance(value, float) and column.type.startswith("decimal"):
-            kept.add(column.name, Decimal(repr(value)))
+            kept.add_key(column.name, value)
+        elif column.name == "request_id":
+            kept.add_id(column.name, value)
         else:
-            kept.add(column.name, value)
+            kept.add(column.name, value, is_figure=column.type != "varchar")
     if not row.keys() <= {column.name for column in kind.table.columns}:
         kept.codes.add("schema_drift")
 
 
-def _keep_key(kept: _Kept, name: str, value: Any) -> None:
-    """A key's hash; whatever else stands there is hashed as the reader would."""
-    if value is None or value == "":
-        return
-    if isinstance(value, dict | list):
-        kept.not_whole.add(name)
-        return
-    kept.fields[name], was_raw = read_key_id(str(value))
-    if was_raw:
-        kept.codes.add("raw_key_hashed")
-
-
-# Fields of a spend log that are taken as they stand.
-_LOG_FIELDS = (
-    *spend_logs._TEXT,
+# Fields of a spend log that are taken as they stand, and those of them that hold no text.
+_LOG_TEXTS = (
+    *(name for name in spend_logs._TEXT if name != "request_id"),
     "cache_hit",
+    "currency",
+    "end_user",
+)
+_LOG_FIGURES = (
     "completionStartTime",
     "completion_tokens",
     "created_at",
-    "currency",
     "endTime",
-    "end_user",
     "observed_at",
     "prompt_tokens",
     "request_duration_ms",
+    "spend",
     "startTime",
     "total_tokens",
     "updated_at",
@@ -154,33 +179,28 @@ _LOG_METADATA_PARTS = {
     "cost_breakdown": ("data_residency", "service_tier", "vertex_location"),
     "error_information": ("error_class", "error_code"),
 }
-
-
-def _names(*places: Mapping[str, tuple[str, ...]]) -> frozenset[str]:
-    return frozenset(name for place in places for names in place.values() for name in names)
-
-
-_SECONDS = _names(spend_logs._SECONDS)
 _USAGE_NAMES = {
-    "": _names(spend_logs._FLAT) | _SECONDS,
-    "prompt_tokens_details": _names(spend_logs._PROMPT_DETAILS) | _SECONDS,
-    "completion_tokens_details": _names(spend_logs._COMPLETION_DETAILS),
-    "server_tool_use": frozenset({"web_search_requests"}),
-    "cache_creation_token_details": frozenset(spend_logs._CACHE_LIFETIMES.values()),
+    "": (*spend_logs._FLAT_NAMES, *spend_logs._SECONDS_NAMES),
+    "prompt_tokens_details": (*spend_logs._PROMPT_NAMES, *spend_logs._SECONDS_NAMES),
+    "completion_tokens_details": tuple(spend_logs._COMPLETION_NAMES),
+    "server_tool_use": tuple(spend_logs._TOOL_NAMES),
+    "cache_creation_token_details": tuple(spend_logs._LIFETIME_NAMES),
 }
 _USAGE_TEXTS = ("service_tier", "speed", "inference_geo")
 
 
 def _keep_spend_log(
-    kept: _Kept, _kind: FileKind, row: Mapping[str, Any], context: RecordContext
+    kept: _Kept, kind: FileKind, row: Mapping[str, Any], context: RecordContext
 ) -> None:
-    personal = [*(["user"] if context.keep_user_id else [])]
+    row = {**row, **{name: _decoded(row.get(name)) for name in kind.json_fields}}
+    personal = ["user"] if context.keep_user_id else []
     personal += ["requester_ip_address"] if context.keep_client_ip else []
-    for name in (*_LOG_FIELDS, *personal):
+    for name in (*_LOG_TEXTS, *personal):
         kept.add(name, row.get(name))
-    spend = row.get("spend")
-    kept.add("spend", Decimal(repr(spend)) if isinstance(spend, float) else spend)
-    _keep_key(kept, "api_key", row.get("api_key"))
+    for name in _LOG_FIGURES:
+        kept.add(name, row.get(name), is_figure=True)
+    kept.add_id("request_id", row.get("request_id"))
+    kept.add_key("api_key", row.get("api_key"))
     if isinstance(row.get("api_base"), str):
         base, was_stripped = spend_logs._without_credentials(row["api_base"])
         kept.add("api_base", base)
@@ -190,57 +210,68 @@ def _keep_spend_log(
     metadata = spend_logs._read_metadata(row, found)
     kept.codes |= found.codes
     if metadata:
-        kept.fields["metadata"] = _kept_metadata(metadata, context)
+        _keep_metadata(kept, metadata, context)
     if not row.keys() <= spend_logs._KNOWN:
         kept.codes.add("schema_drift")
     if spend_logs._holds_content(row, metadata):
         kept.codes.add("content_dropped")
 
 
+def _decoded(value: Any) -> Any:
+    """JSON that CSV and Parquet hold as text; the text itself where it is none."""
+    if not isinstance(value, str) or not value:
+        return value
+    try:
+        return decode_row(value.encode("utf-8", "surrogatepass"))
+    except RefusedError:
+        return value
+
+
 def _keep_tags(kept: _Kept, tags: Any) -> None:
-    if isinstance(tags, str) and tags:
-        try:
-            tags = json.loads(tags)
-        except (ValueError, RecursionError):
-            tags = {}
     if tags is None or tags == "":
         return
     if not isinstance(tags, list) or not all(isinstance(tag, str) for tag in tags):
         kept.codes.add("tags_unparsed")
         return
     # LiteLLM adds the caller's user agent as a tag of its own.
-    own = [tag for tag in tags if not tag.startswith("User-Agent:")]
-    if any(len(tag) > KEPT_CHARACTERS for tag in own):
-        kept.not_whole.add("request_tags")
-    kept.fields["request_tags"] = [_plain(tag) for tag in own]
+    own = [tag for tag in tags if tag and not tag.startswith("User-Agent:")]
+    names = [plain for tag in own if (plain := _plain(tag)) is not None]
+    if len(names) < len(own):
+        kept.not_kept.add("request_tags")
+    kept.fields["request_tags"] = names
 
 
-def _kept_metadata(metadata: Mapping[str, Any], context: RecordContext) -> dict[str, Any]:
+def _keep_metadata(kept: _Kept, metadata: Mapping[str, Any], context: RecordContext) -> None:
     names = [*_LOG_METADATA]
     names += ["user_api_key_user_id"] if context.keep_user_id else []
     names += ["user_agent"] if context.keep_user_agent else []
-    found = _picked(metadata, names)
+    found = _picked(kept, metadata, names)
     for part, its_names in _LOG_METADATA_PARTS.items():
         if isinstance(metadata.get(part), dict):
-            found[part] = _picked(metadata[part], its_names)
+            found[part] = _picked(kept, metadata[part], its_names)
     own = metadata.get("spend_logs_metadata")
     if isinstance(own, dict):
-        known = [name for name in own if str(name).lower() in spend_logs._OWNER_BY_NAME]
-        found["spend_logs_metadata"] = _picked(own, known)
+        known = [name for name in own if spend_logs._owner_column(name)]
+        found["spend_logs_metadata"] = _picked(kept, own, known)
     for name in ("usage_object", "additional_usage_values"):
         if isinstance(metadata.get(name), dict):
             found[name] = _kept_usage(metadata[name])
+    kept.fields["metadata"] = found
+
+
+def _picked(kept: _Kept, holder: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
+    """Plain values by name; objects and lists count as absent for the reader as well."""
+    found = {}
+    for name in names:
+        value = holder.get(name)
+        if value is None or isinstance(value, dict | list):
+            continue
+        plain = _plain(value)
+        if plain is None:
+            kept.not_kept.add(f"metadata.{name}")
+        else:
+            found[name] = plain
     return found
-
-
-def _picked(holder: Mapping[str, Any], names: list[str] | tuple[str, ...]) -> dict[str, Any]:
-    plain = {name: _plain(_exact(holder.get(name))) for name in names}
-    return {name: value for name, value in plain.items() if value is not None}
-
-
-def _exact(value: Any) -> Any:
-    """A binary double as the shortest decimal that means it, as the reader takes it."""
-    return Decimal(repr(value)) if isinstance(value, float) else value
 
 
 def _kept_usage(usage: Mapping[str, Any]) -> dict[str, Any]:
@@ -255,11 +286,11 @@ def _kept_usage(usage: Mapping[str, Any]) -> dict[str, Any]:
         found["prompt_tokens_details"][lifetimes] = _numbers(details[lifetimes], lifetimes)
     for name in _USAGE_TEXTS:
         if isinstance(usage.get(name), str):
-            found[name] = usage[name][:64]
+            found[name] = without_secrets(usage[name][:64])
     by_model = usage.get("batch_usage_by_model")
     if isinstance(by_model, dict) and by_model:
         found["batch_usage_by_model"] = {
-            str(model)[:256]: _kept_usage(each)
+            without_secrets(str(model)[:KEPT_CHARACTERS]): _kept_usage(each)
             for model, each in by_model.items()
             if isinstance(each, dict)
         }
@@ -268,14 +299,8 @@ def _kept_usage(usage: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _numbers(holder: Mapping[str, Any], part: str) -> dict[str, Any]:
-    numbers = {name: _exact(holder.get(name)) for name in sorted(_USAGE_NAMES[part])}
-    return {
-        name: Decimal(value)
-        for name, value in numbers.items()
-        if isinstance(value, int | Decimal)
-        and not isinstance(value, bool)
-        and Decimal(value).is_finite()
-    }
+    numbers = {name: _plain(holder.get(name)) for name in _USAGE_NAMES[part]}
+    return {name: value for name, value in numbers.items() if isinstance(value, Decimal)}
 
 
 _Keeper = Callable[[_Kept, FileKind, Mapping[str, Any], RecordContext], None]
@@ -287,11 +312,16 @@ _KEEPERS: dict[str, _Keeper] = {"litellm_spend_logs": _keep_spend_log}
 
 @dataclass(frozen=True, slots=True)
 class StillRefused:
-    """A row that stays in quarantine, and why now."""
+    """A row that stays in quarantine, and why now.
+
+    Attributes:
+        is_readable: Whether enough of it was kept to read it again.
+    """
 
     line_number: int
     code: str
     reason: str
+    is_readable: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -396,7 +426,7 @@ def _forget(
     batch: Batch,
     report: RetryReport,
 ) -> None:
-    """Delete a rejected entry; the head outside goes first, so that a kill cannot look like loss."""
+    """Delete a rejected entry; the head goes first, so that a kill cannot look like a loss."""
     if not (runtime.landing / batch.file_name).exists():
         report.gone.append(batch.file_name)
         return
@@ -463,18 +493,14 @@ def _read_again(
     fields: str,
 ) -> _Read:
     row = json.loads(fields or "{}", parse_float=Decimal)
-    codes = row.pop(_CODES, [])
-    not_whole = row.pop(_NOT_WHOLE, [])
-    if kind is None or not row:
-        why = "cannot be read again from what is kept; correct the file and drop it anew"
-        return _Read(line, None, StillRefused(line, code, _with_note(reason, why)))
+    codes = row.pop(CODES, [])
+    not_kept = row.pop(NOT_KEPT, [])
+    if kind is None or not row or not_kept:
+        return _Read(line, None, StillRefused(line, code, reason, is_readable=False))
     try:
-        record = kind.read_row(row, context)
+        record = kind.read(row, context)
     except RefusedError as error:
         return _Read(line, None, StillRefused(line, error.refusal.code, _words(error.refusal)))
-    if not_whole:
-        why = f"{', '.join(not_whole)} not kept whole; correct the file and drop it anew"
-        return _Read(line, None, StillRefused(line, code, _with_note(reason, why)))
     record.codes.update(codes)
     return _Read(line, record, None)
 
@@ -483,22 +509,21 @@ def _words(refusal: Refusal) -> str:
     return f"{refusal.field}: {refusal.reason}".removeprefix(": ")
 
 
-def _with_note(reason: str, note: str) -> str:
-    return reason if reason.endswith(note) else f"{reason}; {note}"
-
-
 def _note_reasons(
     connection: duckdb.DuckDBPyConnection, batch: Batch, refused: list[StillRefused]
 ) -> None:
     """Say of every row why it is refused now, which may be for another reason than before."""
-    connection.executemany(
-        "update audit.quarantine set reason_code = ?, reason = ? "
-        "where load_batch_id = ? and line_number = ? and reason <> ?",
-        [
-            (each.code, each.reason, batch.load_batch_id, each.line_number, each.reason)
-            for each in refused
-        ],
-    )
+    changed = [
+        (each.code, each.reason, batch.load_batch_id, each.line_number, each.reason)
+        for each in refused
+        if each.is_readable
+    ]
+    if changed:
+        connection.executemany(
+            "update audit.quarantine set reason_code = ?, reason = ? "
+            "where load_batch_id = ? and line_number = ? and reason <> ?",
+            changed,
+        )
 
 
 def _stage(
@@ -531,8 +556,7 @@ def _move(
         "delete from audit.quarantine where load_batch_id = ? and line_number = ?",
         [(batch.load_batch_id, line) for line, _ in passed],
     )
-    if refused:
-        _note_reasons(connection, batch, refused)
+    _note_reasons(connection, batch, refused)
     codes = [(line, code) for line, record in passed for code in sorted(record.codes)]
     ledger.insert_flags(batch, [each for each in codes if each[1] not in FILE_NOTE_CODES])
     kept = {code for code in batch.codes.split(",") if code and code not in ROW_CODES}

@@ -24,6 +24,9 @@ MOST_TOUCHED_DAYS = 400
 # State that stands from a build until its snapshot is published, so that a run that failed its
 # checks or was killed in between is not taken for one with nothing to do.
 UNPUBLISHED = "unpublished_build"
+# State of the marts, so that a step alone publishes neither half a build nor what was not checked.
+MARTS = "marts"
+BUILDING, BUILT, CHECKED = "building", "built", "checked"
 _RAW_USAGE = "litellm__spend_logs"
 _RAW_PRICES = "price_catalog__entries"
 
@@ -110,6 +113,8 @@ def inputs_fingerprint(runtime: Runtime) -> str:
     settings = runtime.settings
     digest.update(settings.pricing.model_dump_json().encode())
     digest.update(settings.privacy.model_dump_json().encode())
+    digest.update(settings.quality.model_dump_json().encode())
+    digest.update((PROJECT / "dbt_project.yml").read_bytes())
     digest.update(duckdb.__version__.encode())
     for folder in (PROJECT / "models", PROJECT / "dbt_project" / "macros", runtime.seeds):
         for path in sorted(folder.rglob("*")) if folder.is_dir() else ():
@@ -128,6 +133,18 @@ def write_state(connection: duckdb.DuckDBPyConnection, name: str, value: str) ->
     """Remember something for the next run."""
     connection.execute("delete from audit.state where name = ?", [name])
     connection.execute("insert into audit.state values (?, ?)", [name, value])
+
+
+def note_unchecked(connection: duckdb.DuckDBPyConnection) -> None:
+    """Remember that raw changed under checked marts."""
+    if read_state(connection, MARTS) == CHECKED:
+        write_state(connection, MARTS, BUILT)
+
+
+def note_checked(connection: duckdb.DuckDBPyConnection) -> None:
+    """Remember that the checks ran on the marts as they are; on half a build they say nothing."""
+    if read_state(connection, MARTS) != BUILDING:
+        write_state(connection, MARTS, CHECKED)
 
 
 def build_variables(runtime: Runtime, plan: BuildPlan) -> dict[str, Any]:
@@ -175,11 +192,10 @@ def manifest_path(runtime: Runtime) -> Path:
 def ensure_manifest(runtime: Runtime) -> Path:
     """Parse the project if it was never parsed, or changed since; the manifest's path."""
     path = manifest_path(runtime)
+    folders = ("models", "dbt_project", "tests/dbt", "seeds")
+    files = [file for folder in folders for file in (PROJECT / folder).rglob("*")]
     newest = max(
-        file.stat().st_mtime
-        for folder in ("models", "dbt_project", "tests/dbt", "seeds")
-        for file in (PROJECT / folder).rglob("*")
-        if file.is_file()
+        file.stat().st_mtime for file in (PROJECT / "dbt_project.yml", *files) if file.is_file()
     )
     if not path.is_file() or path.stat().st_mtime < newest:
         invoke_dbt(runtime, ["parse"], variables={})
@@ -278,6 +294,7 @@ def remember_build(
     connection.execute("delete from audit.touched_days")
     write_state(connection, "fingerprint", plan.fingerprint)
     write_state(connection, UNPUBLISHED, "true")
+    write_state(connection, MARTS, BUILT)
     write_state(connection, "as_of", runtime.as_of.isoformat())
     due = _next_due(connection, runtime)
     write_state(connection, "next_due_at", due or "9999-12-31T00:00:00")

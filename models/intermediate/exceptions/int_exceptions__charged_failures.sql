@@ -25,7 +25,12 @@ described as (
 
 final as (
     select
-        {{ exception_columns('charged_failure', 'error', false, 'Claim the charge back: nothing was delivered.') }}
+        {{ exception_columns(
+            type='charged_failure',
+            severity='error',
+            is_blocking=false,
+            suggested_action='Claim the charge back: nothing was delivered.'
+        ) }}
     from described
 )
 

@@ -30,7 +30,13 @@ described as (
 
 final as (
     select
-        {{ exception_columns('duplicate_request_id', 'error', true, 'Confirm that the call was made once, then approve or dispute the later records.') }}
+        {{ exception_columns(
+            type='duplicate_request_id',
+            severity='error',
+            is_blocking=true,
+            suggested_action='Confirm that the call was made once, then approve or dispute the '
+            ~ 'later records.'
+        ) }}
     from described
 )
 

@@ -6,7 +6,9 @@ with usage as (
 ),
 
 repeated as (
-    select gateway, request_id
+    select
+        gateway,
+        request_id
     from usage
     where occurrence > 1
     group by gateway, request_id
@@ -39,7 +41,13 @@ described as (
 
 final as (
     select
-        {{ exception_columns('id_collision', 'warning', false, 'Both calls are billed; have the upstream or the client choose unique ids.') }}
+        {{ exception_columns(
+            type='id_collision',
+            severity='warning',
+            is_blocking=false,
+            suggested_action='Both calls are billed; have the upstream or the client choose unique '
+            ~ 'ids.'
+        ) }}
     from described
 )
 

@@ -14,7 +14,8 @@ from_apps as (
     select
         'unassigned' as account_id,
         strftime(occurred_at, '%Y-%m') as billing_month,
-        coalesce(currency, 'USD') as currency,
+        -- List prices are in USD, whatever the application expected to pay in.
+        'USD' as currency,
         list_cost as amount_at_stake,
         request_id as evidence_keys,
         'app_request' as subject_type,
@@ -30,8 +31,8 @@ from_counts as (
         strftime(usage_date, '%Y-%m') as billing_month,
         'USD' as currency,
         cast(
-            cast(counted_requests - logged_requests as decimal(12, 0))
-            * cast(mean_billed_cost as decimal(25, 18)) as decimal(38, 18)
+            try_cast(counted_requests - logged_requests as decimal(12, 0))
+            * try_cast(mean_billed_cost as decimal(25, 18)) as decimal(38, 18)
         ) as amount_at_stake,
         counted_hours || ' logged ' || cast(logged_requests as varchar) as evidence_keys,
         'gateway_day_model' as subject_type,
@@ -50,7 +51,13 @@ described as (
 
 final as (
     select
-        {{ exception_columns('missing_usage_record', 'warning', true, 'Find where the record was lost: the gateway log has fewer calls than were made.') }}
+        {{ exception_columns(
+            type='missing_usage_record',
+            severity='warning',
+            is_blocking=true,
+            suggested_action='Find where the record was lost: the gateway log has fewer calls than '
+            ~ 'were made.'
+        ) }}
     from described
 )
 

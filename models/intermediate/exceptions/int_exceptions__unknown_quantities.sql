@@ -25,15 +25,23 @@ described as (
         *,
         'model_call_type' as subject_type,
         gateway || '/' || model || '/' || call_type as subject_id,
-        'select * from marts.usage_records where cost_status = ''quantity_unknown'' and gateway = '
-        || {{ as_literal('gateway') }} || ' and coalesce(model, '''') = ' || {{ as_literal('model') }}
-        || ' and call_type = ' || {{ as_literal('call_type') }} as evidence
+        'select * from marts.usage_records where cost_status = ''quantity_unknown'''
+        || ' and billing_month = ' || {{ as_literal('billing_month') }}
+        || ' and gateway = ' || {{ as_literal('gateway') }}
+        || ' and coalesce(model, '''') = ' || {{ as_literal('model') }}
+        || ' and coalesce(call_type, '''') = ' || {{ as_literal('call_type') }} as evidence
     from grouped
 ),
 
 final as (
     select
-        {{ exception_columns('quantity_unknown', 'warning', false, 'Have the gateway log the usage of these calls; until then only its own cost is known.') }}
+        {{ exception_columns(
+            type='quantity_unknown',
+            severity='warning',
+            is_blocking=false,
+            suggested_action='Have the gateway log the usage of these calls; until then only its '
+            ~ 'own cost is known.'
+        ) }}
     from described
 )
 

@@ -25,15 +25,22 @@ described as (
         *,
         'model_unit' as subject_type,
         gateway || '/' || model || '/' || unpriced_unit as subject_id,
-        'select * from marts.usage_records where cost_status = ''unpriced'' and gateway = '
-        || {{ as_literal('gateway') }} || ' and model = ' || {{ as_literal('model') }}
-        || ' and billing_month = ' || {{ as_literal('billing_month') }} as evidence
+        'select * from marts.usage_records where cost_status = ''unpriced'''
+        || ' and billing_month = ' || {{ as_literal('billing_month') }}
+        || ' and gateway = ' || {{ as_literal('gateway') }}
+        || ' and coalesce(model, '''') = ' || {{ as_literal('model') }}
+        || ' and unpriced_unit = ' || {{ as_literal('unpriced_unit') }} as evidence
     from grouped
 ),
 
 final as (
     select
-        {{ exception_columns('unpriced_usage', 'error', true, 'Add the price of this unit: drop a price_catalog file that has it.') }}
+        {{ exception_columns(
+            type='unpriced_usage',
+            severity='error',
+            is_blocking=true,
+            suggested_action='Add the price of this unit: drop a price_catalog file that has it.'
+        ) }}
     from described
 )
 

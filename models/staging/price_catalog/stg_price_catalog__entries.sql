@@ -1,4 +1,4 @@
--- Grain: one row per catalog, model and observation.
+-- Grain: one row per catalog, provider, model and observation; several for a catalog of dated rows.
 -- Two files observed at the same moment tell of one state: the larger hash stands for it.
 
 with source as (
@@ -20,6 +20,7 @@ one_per_observation as (
     qualify row_number() over (
         partition by
             catalog,
+            catalog_provider,
             price_key,
             observed_at,
             case when is_complete_snapshot then '' else entry_hash end

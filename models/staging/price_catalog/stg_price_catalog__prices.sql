@@ -1,4 +1,4 @@
--- Grain: one row per distinct catalog entry, unit, tier, batch, context band and region.
+-- Grain: one row per distinct catalog entry, unit, tier, batch, context band, region and start.
 
 with source as (
     select * from {{ source('price_catalog', 'price_catalog__prices') }}

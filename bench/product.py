@@ -1,0 +1,351 @@
+"""The product's side of every bench: its own functions, timed in a process of their own."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import generate
+from clock import Clock, serve
+
+from orchestration.config import Runtime, read_runtime
+from orchestration.defs.steps import RunLog, Steps
+from orchestration.landing.kinds import ROW_KINDS
+from orchestration.warehouse import publish as publishing
+from orchestration.warehouse import staged, transform
+from orchestration.warehouse.connection import open_warehouse
+from orchestration.warehouse.ledger import Batch, Ledger
+from orchestration.warehouse.schema import create_schema
+
+# Every home is run at this moment, after the last price date of any data set.
+AS_OF = "2026-09-30T00:00:00Z"
+_STAGED_AT_ONCE = 2_000_000
+
+
+def runtime_of(home: str) -> Runtime:
+    """The runtime of a bench home."""
+    return read_runtime(config=Path(home) / "tollbook.yml", home=Path(home), as_of=AS_OF)
+
+
+def _steps(home: str) -> Steps:
+    return Steps(runtime=runtime_of(home), run="bench", log=RunLog(), progress=lambda _line: None)
+
+
+# ---------------------------------------------------------------- facts
+
+
+def raw_facts(connection: duckdb.DuckDBPyConnection) -> dict[str, Any]:
+    """Rows, exact sums and a checksum of the loaded spend logs."""
+    rows, spend, tokens, ids = connection.execute("""
+        select count(*), sum(spend), sum(total_tokens), sum(hash(request_id)::uhugeint)
+        from raw.litellm__spend_logs
+        """).fetchall()[0]
+    return {"rows": rows, "spend": _plain(spend), "tokens": tokens, "ids": str(ids)}
+
+
+def mart_facts(connection: duckdb.DuckDBPyConnection) -> dict[str, Any]:
+    """Records and exact sums of the marts, those that repeat another left out."""
+    records, spend, list_cost, tokens = connection.execute("""
+        select count(*), sum(gateway_cost), sum(list_cost),
+            sum(input_total_tokens + output_total_tokens)
+        from marts.usage_records where duplicate_of is null
+        """).fetchall()[0]
+    requests, daily_cost = connection.execute(
+        "select sum(requests), sum(list_cost) from marts.daily_spend"
+    ).fetchall()[0]
+    return {
+        "records": records,
+        "requests": requests,
+        "spend": _plain(spend),
+        "list_cost": _plain(list_cost),
+        "daily_list_cost": _plain(daily_cost),
+        "tokens": tokens,
+    }
+
+
+def _plain(amount: Any) -> str:
+    return f"{amount or 0:.12f}"
+
+
+# ---------------------------------------------------------------- preparing a home
+
+
+def stage(clock: Clock, *, home: str, logs: list[dict[str, Any]]) -> dict[str, Any]:
+    """Fill raw as the loader would: parsed by SQL, then the loader's own deduplication and ledger.
+
+    This is how histories come about that nobody wants to parse again for each measurement.
+    """
+    runtime = runtime_of(home)
+    with open_warehouse(runtime) as connection:
+        create_schema(connection)
+        ledger = Ledger(connection)
+        for part in logs:
+            _stage_part(connection, ledger, runtime, _logs(part))
+        connection.execute("checkpoint")
+        with clock:
+            return raw_facts(connection)
+
+
+def _logs(fields: dict[str, Any]) -> generate.Logs:
+    moments = {k: datetime.fromisoformat(v) for k, v in fields.items() if k == "price_from"}
+    return generate.Logs(**{**fields, **moments})
+
+
+def _stage_part(
+    connection: duckdb.DuckDBPyConnection, ledger: Ledger, runtime: Runtime, logs: generate.Logs
+) -> None:
+    kind = ROW_KINDS["litellm_spend_logs"]
+    name = f"litellm/staged-{logs.first}-{logs.rows}.jsonl"
+    for first in range(logs.first, logs.first + logs.rows, _STAGED_AT_ONCE):
+        rows = min(_STAGED_AT_ONCE, logs.first + logs.rows - first)
+        chunk = replace(logs, first=first, rows=rows)
+        for table in (kind.table, *kind.children):
+            staged.create_incoming(connection, table)
+        connection.execute(
+            f"insert into incoming_{kind.table.name} by name {generate.raw_sql(chunk)}"
+        )
+        (rows_in,) = connection.execute(
+            f"select count(*) from incoming_{kind.table.name}"
+        ).fetchall()[0]
+        batch = Batch(
+            source="litellm",
+            gateway="litellm",
+            kind=kind.name,
+            file_name=f"{name}.{first}",
+            file_sha256=f"{first:064x}",
+            loaded_at=runtime.as_of,
+            rows_in=rows_in,
+        ).identified()
+        staged.commit_again(connection, ledger, batch, quarantined=[], flags=[])
+
+
+# ---------------------------------------------------------------- steps
+
+
+def load(clock: Clock, *, home: str) -> dict[str, Any]:
+    """Load what lies in landing: hash, parse, validate, quarantine, ledger, checkpoint."""
+    steps = _steps(home)
+    with clock:
+        report = steps.load()
+    with open_warehouse(steps.runtime) as connection:
+        return {
+            "lines": report.total("rows_in"),
+            "quarantined": report.total("rows_quarantined"),
+            **raw_facts(connection),
+        }
+
+
+def build(clock: Clock, *, home: str, full_refresh: bool = False) -> dict[str, Any]:
+    """Build the marts with dbt and its data tests; dbt is imported before the clock starts."""
+    import dbt.cli.main  # noqa: F401  # its import is hour-cold's subject
+
+    steps = _steps(home)
+    with clock:
+        nodes = steps.build(full_refresh=full_refresh)
+    clock.phases.update({node.unique_id.split(".")[2]: node.seconds for node in nodes})
+    with open_warehouse(steps.runtime) as connection:
+        return mart_facts(connection)
+
+
+def check(clock: Clock, *, home: str) -> dict[str, Any]:
+    """All hard checks and expectations, after their libraries are imported."""
+    from orchestration.warehouse import expectations  # noqa: F401
+    from orchestration.warehouse.expectation_suites import suites  # noqa: F401
+
+    _import_expectations()
+    steps = _steps(home)
+    with clock:
+        results = steps.check()
+    failed = [r.check for r in results if not r.passed and r.severity == "hard"]
+    return {"checks": len(results), "failed": failed}
+
+
+def _import_expectations() -> None:
+    import great_expectations  # noqa: F401
+
+
+def publish(clock: Clock, *, home: str) -> dict[str, Any]:
+    """Write, verify and flip a snapshot."""
+    steps = _steps(home)
+    with clock:
+        publication = steps.publish()
+    return {"version": publication.version, "rows": publication.tables["marts.usage_records"][0]}
+
+
+def run(clock: Clock, *, home: str, record: str = "") -> dict[str, Any]:
+    """One hourly run as `tollbook run` does it, in this process; `record` names a file for its SQL.
+
+    The imports come before the clock, so that a second call in one worker is a warm run.
+    """
+    from orchestration.defs.run import run_pipeline
+
+    runtime = runtime_of(home)
+    statements: list[str] = []
+    with _recording(statements), clock:
+        outcome = run_pipeline(runtime)
+    if outcome.exit_code:
+        raise RuntimeError(f"the run ended with {outcome.exit_code}: {outcome.problems[:3]}")
+    if record:
+        Path(record).write_text(json.dumps(statements))
+    clock.phases.update(outcome.seconds)
+    with open_warehouse(runtime) as connection:
+        return mart_facts(connection)
+
+
+@contextmanager
+def _recording(statements: list[str]) -> Iterator[None]:
+    """Keep every statement that dbt sends to DuckDB."""
+    from dbt.adapters.duckdb.environments.local import DuckDBCursorWrapper
+
+    original = DuckDBCursorWrapper.execute
+
+    def execute(self: Any, sql: str, bindings: Any = None) -> Any:
+        if bindings is None:
+            statements.append(sql)
+        return original(self, sql, bindings)
+
+    DuckDBCursorWrapper.execute = execute
+    try:
+        yield
+    finally:
+        DuckDBCursorWrapper.execute = original
+
+
+def hour_sql(clock: Clock, *, home: str, statements: str) -> dict[str, Any]:
+    """The same hour without Dagster, dbt, checks and publish: the load, then dbt's statements."""
+    steps = _steps(home)
+    texts = json.loads(Path(statements).read_text())
+    with clock:
+        steps.load()
+        with open_warehouse(steps.runtime) as connection:
+            plan = transform.plan_build(connection, steps.runtime)
+            for text in texts:
+                connection.execute(text).fetchall()
+            transform.remember_build(connection, steps.runtime, plan)
+            connection.execute("checkpoint")
+    clock.phases["load"] = steps.log.seconds["load"]
+    clock.phases["build"] = clock.wall - steps.log.seconds["load"]
+    with open_warehouse(steps.runtime) as connection:
+        return mart_facts(connection)
+
+
+# ---------------------------------------------------------------- what a home holds
+
+
+def facts(clock: Clock, *, home: str) -> dict[str, Any]:
+    """What the marts of a home add up to."""
+    with open_warehouse(runtime_of(home)) as connection, clock:
+        return mart_facts(connection)
+
+
+def fingerprints(clock: Clock, *, home: str) -> dict[str, Any]:
+    """A hash of the rows of every mart, without the lineage that follows how files were split."""
+    lineage = {"load_batch_id", "source_file", "source_line", "evidence_hash"}
+    found = {}
+    with open_warehouse(runtime_of(home)) as connection, clock:
+        for mart in ("usage_records", "daily_spend", "price_sets", "exceptions"):
+            columns = [
+                name
+                for (name,) in connection.execute(
+                    "select column_name from duckdb_columns() "
+                    "where schema_name = 'marts' and table_name = ? order by column_index",
+                    [mart],
+                ).fetchall()
+                if name not in lineage
+            ]
+            listed = ", ".join(f'"{name}"' for name in columns)
+            found[mart] = list(
+                publishing.fingerprint(connection, f"(select {listed} from marts.{mart})")
+            )
+    return found
+
+
+def exact(clock: Clock, *, home: str, runs: int, threads: list[int]) -> dict[str, Any]:
+    """Distinct totals of the same questions, asked again and again with other thread counts."""
+    totals = set()
+    with open_warehouse(runtime_of(home)) as connection, clock:
+        for number in range(runs):
+            connection.execute(f"set threads = {threads[number % len(threads)]}")
+            totals.add(
+                tuple(
+                    connection.execute("""
+                    select sum(list_cost), sum(gateway_cost), sum(billed_cost), sum(rolled_up)
+                    from (
+                        select list_cost, gateway_cost, billed_cost,
+                            sum(list_cost) over (
+                                partition by usage_date, team_id, provider, endpoint,
+                                    service_tier, status
+                            ) as rolled_up
+                        from marts.usage_records
+                    )
+                    """).fetchall()[0]
+                )
+            )
+    return {"distinct_totals": len(totals), "totals": [str(total) for total in sorted(totals)][:3]}
+
+
+def storage(clock: Clock, *, home: str) -> dict[str, Any]:
+    """Bytes of raw and marts, table by table, and the usage records they hold."""
+    by_table: dict[str, int] = {}
+    with open_warehouse(runtime_of(home)) as connection, clock:
+        connection.execute("checkpoint")
+        block = connection.execute("select block_size from pragma_database_size()").fetchall()[0][0]
+        for schema, table in connection.execute(
+            "select schema_name, table_name from duckdb_tables() where not temporary order by all"
+        ).fetchall():
+            blocks = connection.execute(
+                "select count(distinct block_id) from pragma_storage_info(?) where block_id >= 0",
+                [f"{schema}.{table}"],
+            ).fetchall()[0][0]
+            by_table[f"{schema}.{table}"] = blocks * block
+        records = connection.execute("select count(*) from marts.usage_records").fetchall()[0][0]
+    kept = {k: v for k, v in by_table.items() if k.split(".")[0] in ("raw", "marts")}
+    return {
+        "records": records,
+        "bytes": sum(kept.values()),
+        "file_bytes": (Path(home) / "warehouse.duckdb").stat().st_size,
+        "tables": dict(sorted(by_table.items(), key=lambda item: -item[1])[:12]),
+    }
+
+
+def price_join(clock: Clock, *, scratch: str, sql: str) -> dict[str, Any]:
+    """The product's own join of usage to prices, on the narrow tables of the bench."""
+    with duckdb.connect(scratch, read_only=True, config={"threads": "2"}) as connection:
+        connection.execute("set TimeZone = 'UTC'")
+        with clock:
+            rows, cost = connection.execute(sql).fetchall()[0]
+    return {"rows": rows, "cost": _plain(cost)}
+
+
+def question(clock: Clock, *, database: str, sql: str) -> dict[str, Any]:
+    """A query over the published file in a reader's session."""
+    from orchestration.warehouse.connection import open_reader
+
+    with open_reader(Path(database)) as connection:
+        with clock:
+            rows = connection.execute(sql).fetchall()
+        return {"rows": len(rows), "answer": sorted(map(str, rows))[:1000]}
+
+
+if __name__ == "__main__":
+    serve(
+        stage=stage,
+        load=load,
+        build=build,
+        check=check,
+        publish=publish,
+        run=run,
+        hour_sql=hour_sql,
+        facts=facts,
+        fingerprints=fingerprints,
+        exact=exact,
+        storage=storage,
+        price_join=price_join,
+        question=question,
+    )

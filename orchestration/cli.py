@@ -1,0 +1,552 @@
+"""The command line `tollbook`: its commands, their exit codes, and one line for what goes wrong."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+import traceback
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from enum import StrEnum
+from io import TextIOWrapper
+from pathlib import Path
+from time import monotonic
+from typing import TYPE_CHECKING, Annotated, TextIO
+
+import typer
+
+from orchestration import terminal
+from orchestration.config import ConfigurationError, Runtime, read_runtime
+from orchestration.core.refusals import without_secrets
+from orchestration.terminal import complain, say
+
+if TYPE_CHECKING:
+    from orchestration.defs.run import RunOutcome
+    from orchestration.warehouse.reading import Answer
+
+DONE, FAILED, WRONG_USE = 0, 1, 2
+INTERRUPTED = 130
+_ANYWHERE = (
+    "--config FILE, --home DIR, --as-of TIME and --debug stand before or after any command; "
+    "`tollbook --help` explains them."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What may stand before or after any command."""
+
+    config: Path | None = None
+    home: Path | None = None
+    as_of: str | None = None
+    is_debug: bool = False
+
+    def runtime(self) -> Runtime:
+        """The settings, folders and clock they name.
+
+        Raises:
+            ConfigurationError: one line naming file, line, key and fix.
+        """
+        return read_runtime(config=self.config, home=self.home, as_of=self.as_of)
+
+
+def take_options(arguments: Sequence[str]) -> tuple[Options, list[str]]:
+    """The options that stand anywhere, and what is left for the command.
+
+    Raises:
+        ConfigurationError: one of them has no value.
+    """
+    options, rest = Options(), []
+    pending = iter(arguments)
+    for argument in pending:
+        name, equals, value = argument.partition("=")
+        if argument == "--":
+            rest += ["--", *pending]
+        elif argument == "--debug":
+            options = replace(options, is_debug=True)
+        elif name in ("--config", "--home", "--as-of"):
+            value = value if equals else next(pending, "")
+            if not value:
+                raise ConfigurationError(f"{name}: expected a value behind it")
+            given = value if name == "--as-of" else Path(value)
+            options = replace(options, **{name[2:].replace("-", "_"): given})
+        else:
+            rest.append(argument)
+    return options, rest
+
+
+# ---------------------------------------------------------------- commands
+
+_SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+app = typer.Typer(
+    add_completion=False,
+    context_settings=_SETTINGS,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    epilog="Exit codes: 0 done. 1 failed, nothing was published. 2 wrong use or configuration. "
+    "3 published, but a file was rejected or too much of it refused.",
+)
+quarantine = typer.Typer(context_settings=_SETTINGS, epilog=_ANYWHERE, rich_markup_mode=None)
+app.add_typer(quarantine, name="quarantine")
+
+
+@app.callback(invoke_without_command=True)
+def tollbook(
+    context: typer.Context,
+    _config: Annotated[
+        str | None,
+        typer.Option(
+            "--config", metavar="FILE", help="Settings. [TOLLBOOK_CONFIG, ./tollbook.yml]"
+        ),
+    ] = None,
+    _home: Annotated[
+        str | None,
+        typer.Option(
+            "--home",
+            metavar="DIR",
+            help="Folder of landing, warehouse and published file. [TOLLBOOK_HOME, ./data]",
+        ),
+    ] = None,
+    _as_of: Annotated[
+        str | None,
+        typer.Option("--as-of", metavar="TIME", help="The clock: 2026-10-31T12:00:00Z. [now]"),
+    ] = None,
+    _debug: Annotated[
+        bool, typer.Option("--debug", help="Show where an error arose in the code.")
+    ] = False,
+    version: Annotated[bool, typer.Option("--version", help="Show the version.")] = False,
+) -> int | None:
+    """Tollbook: every charge of AI APIs traced to its request, owner, model and price.
+
+    The options --config, --home, --as-of and --debug stand before or after any command.
+    """
+    if version:
+        from importlib.metadata import version as version_of
+
+        say(f"tollbook {version_of('tollbook')}")
+        raise typer.Exit(DONE)
+    return _help_without_command(context)
+
+
+def _help_without_command(context: typer.Context) -> None:
+    if context.invoked_subcommand is None:
+        say(context.get_help())
+        raise typer.Exit(DONE)
+
+
+class Step(StrEnum):
+    """A step of a run that can be taken alone."""
+
+    extract = "extract"
+    load = "load"
+    build = "build"
+    check = "check"
+    publish = "publish"
+    export = "export"
+
+
+class FailOn(StrEnum):
+    """What makes `status` fail."""
+
+    blocking = "blocking"
+
+
+class Format(StrEnum):
+    """How `query` answers."""
+
+    table = "table"
+    csv = "csv"
+    json = "json"
+    parquet = "parquet"
+
+
+@app.command(epilog=_ANYWHERE, short_help="Load what is new, build, check and publish.")
+def run(
+    context: typer.Context,
+    only: Annotated[
+        Step | None, typer.Option("--only", help="Take this step alone.", show_default=False)
+    ] = None,
+    full_refresh: Annotated[
+        bool, typer.Option("--full-refresh", help="Build every day, whatever changed.")
+    ] = False,
+) -> int:
+    """Load what is new, build, check and publish: the hourly job, once.
+
+    With nothing new it says so and ends at once.
+    """
+    from orchestration.warehouse.reading import has_news
+
+    runtime: Runtime = context.obj.runtime()
+    reason = f"--only {only.value}" if only else "--full-refresh"
+    if only is None and not full_refresh:
+        news = has_news(runtime, record=True)
+        if news is None:
+            _say_nothing_new(runtime)
+            return DONE
+        reason = news
+    return _run(runtime, only, reason=reason, full_refresh=full_refresh)
+
+
+def _say_nothing_new(runtime: Runtime) -> None:
+    from orchestration.warehouse.reading import published_version
+
+    found = published_version(runtime)
+    version = f"; version {found[0]} of {terminal.moment(found[1])} stands" if found else ""
+    say(f"Nothing new as of {terminal.moment(runtime.as_of)}{version}.")
+
+
+def _run(runtime: Runtime, only: Step | None, *, reason: str, full_refresh: bool) -> int:
+    begun = monotonic()
+    with terminal.Progress() as progress:
+        progress(f"starting: {reason}")
+        from orchestration.defs.run import run_pipeline
+
+        outcome = run_pipeline(
+            runtime,
+            only=only.value if only else None,
+            full_refresh=full_refresh,
+            progress=progress,
+        )
+    seconds = monotonic() - begun
+    if outcome.exit_code == FAILED:
+        for problem in outcome.problems:
+            complain(f"tollbook: {terminal.printable(problem)}")
+        complain(
+            f"Nothing was published. Details: {runtime.home / 'checks' / 'index.html'}, "
+            f"{runtime.home / 'dbt' / 'run_results.json'}, DAGSTER_HOME={runtime.home / 'dagster'} "
+            "dagster dev"
+        )
+        return FAILED
+    _say_outcome(runtime, outcome, only=only, seconds=seconds)
+    return outcome.exit_code
+
+
+def _say_outcome(
+    runtime: Runtime, outcome: RunOutcome, *, only: Step | None, seconds: float
+) -> None:
+    from orchestration.warehouse.reading import published_file, read_summary
+
+    if outcome.version is None:
+        what = f"step {only.value}" if only else "run"
+        say(f"Tollbook {what} done in {seconds:.1f} s; nothing was published.")
+        _say_all(terminal.load_lines(outcome.load, outcome.problems))
+        return
+    say(
+        f"Tollbook published version {outcome.version} as of {terminal.moment(runtime.as_of)} "
+        f"in {seconds:.1f} s."
+    )
+    _say_all(["", *terminal.load_lines(outcome.load, outcome.problems)])
+    _say_all(terminal.summary_lines(read_summary(runtime)))
+    refused = outcome.load is not None and (
+        outcome.load.total("rows_quarantined")
+        or any(batch.status == "rejected" for batch in outcome.load.batches)
+    )
+    _say_all(
+        terminal.next_lines(
+            published=published_file(runtime),
+            checks=runtime.home / "checks" / "index.html",
+            has_refusals=bool(refused),
+        )
+    )
+
+
+def _say_all(lines: Iterable[str]) -> None:
+    for line in lines:
+        say(line)
+
+
+@app.command(epilog=_ANYWHERE, short_help="Show how sources, exceptions and checks stand.")
+def status(
+    context: typer.Context,
+    fail_on: Annotated[
+        FailOn | None,
+        typer.Option(
+            "--fail-on",
+            help="Exit with 1 while an exception that blocks a close is open.",
+            show_default=False,
+        ),
+    ] = None,
+) -> int:
+    """Show how sources, exceptions, runs and checks stand, as published."""
+    from orchestration.warehouse.reading import NotPublishedError, read_status
+
+    try:
+        found = read_status(context.obj.runtime())
+    except NotPublishedError as error:
+        say(str(error))
+        return DONE
+    _say_all(terminal.status_lines(found))
+    return FAILED if fail_on is FailOn.blocking and found.blocking_exceptions else DONE
+
+
+@app.command(epilog=_ANYWHERE)
+def query(
+    context: typer.Context,
+    sql: Annotated[
+        str, typer.Argument(metavar="SQL", help="One query, such as: from marts.daily_spend")
+    ],
+    form: Annotated[
+        Format,
+        typer.Option("--format", help="table cuts long text and many rows; the others do not."),
+    ] = Format.table,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="FILE", help="Write there; parquet needs it."),
+    ] = None,
+    is_raw: Annotated[
+        bool,
+        typer.Option(
+            "--raw", help="CSV: leave text as it is that a spreadsheet takes for a formula."
+        ),
+    ] = False,
+) -> int:
+    """Ask the published warehouse in SQL; read-only.
+
+    Amounts are exact: decimals in full in csv, as text in json, as decimals in parquet.
+    Times are UTC.
+
+    In csv a text that a spreadsheet would take for a formula gets a ' in front.
+    """
+    from orchestration.warehouse.reading import answer
+
+    runtime = context.obj.runtime()
+    if form is Format.parquet and output is None:
+        raise ConfigurationError("--format parquet: add --output FILE to write it to")
+    with answer(runtime, sql) as found:
+        if output is not None:
+            rows = _write_file(found, form, output, is_raw=is_raw)
+            say(f"{rows:,} rows in {output}")
+            return DONE
+        try:
+            _write_rows(found, form, sys.stdout, is_raw=is_raw)
+        except BrokenPipeError as error:
+            raise terminal.ReaderGoneError from error
+    return DONE
+
+
+def _write_file(found: Answer, form: Format, path: Path, *, is_raw: bool) -> int:
+    """Write beside the file's name and move it there when it is whole; rows written."""
+    part = path.with_name(path.name + ".part")
+    try:
+        if form is Format.parquet:
+            rows = found.write_parquet(part)
+        else:
+            with part.open("w", encoding="utf-8", newline="") as stream:
+                rows = _write_rows(found, form, stream, is_raw=is_raw)
+        part.replace(path)
+    except OSError as error:
+        raise ConfigurationError(f"--output {path}: {error.strerror or error}") from error
+    finally:
+        part.unlink(missing_ok=True)
+    return rows
+
+
+def _write_rows(found: Answer, form: Format, stream: TextIO, *, is_raw: bool) -> int:
+    columns, rows = found.fetch()
+    if form is Format.csv:
+        return terminal.write_csv(columns, rows, stream, is_raw=is_raw)
+    if form is Format.json:
+        return terminal.write_json(columns, rows, stream)
+    return terminal.write_table(columns, rows, stream)
+
+
+# ---------------------------------------------------------------- quarantine
+
+
+@quarantine.callback(invoke_without_command=True)
+def quarantine_group(context: typer.Context) -> None:
+    """See what was refused and why, and give it another try."""
+    _help_without_command(context)
+
+
+@quarantine.command("list", epilog=_ANYWHERE)
+def quarantine_list(
+    context: typer.Context,
+    source: Annotated[
+        str | None, typer.Option("--source", metavar="NAME", help="Only of this source.")
+    ] = None,
+    code: Annotated[
+        str | None, typer.Option("--code", metavar="CODE", help="Only with this reason code.")
+    ] = None,
+) -> None:
+    """List rejected files and refused rows, by file and reason."""
+    from orchestration.warehouse.reading import list_refused, open_quarantine, published_version
+
+    runtime = context.obj.runtime()
+    with open_quarantine(runtime) as connection:
+        files, rows = list_refused(connection, source=source, code=code)
+    _say_all(terminal.refused_lines(files, rows, published=published_version(runtime)))
+
+
+@quarantine.command("show", epilog=_ANYWHERE)
+def quarantine_show(
+    context: typer.Context,
+    batch: Annotated[
+        str, typer.Argument(metavar="BATCH", help="Id of the load batch, or how it begins.")
+    ],
+    line: Annotated[int | None, typer.Argument(metavar="[LINE]", help="Only this line.")] = None,
+) -> None:
+    """Show the refused rows of one file with the fields that were kept of them."""
+    from orchestration.warehouse.reading import find_refused, open_quarantine
+
+    with open_quarantine(context.obj.runtime()) as connection:
+        found, rows = find_refused(connection, batch, line)
+    _say_all(terminal.refused_batch_lines(found, rows))
+
+
+@quarantine.command("retry", epilog=_ANYWHERE)
+def quarantine_retry(
+    context: typer.Context,
+    batch: Annotated[
+        str | None,
+        typer.Option("--batch", metavar="ID", help="Only this load batch, or how its id begins."),
+    ] = None,
+) -> None:
+    """Read refused rows again by the settings and the clock of now, and free rejected files.
+
+    Rows that pass move into the warehouse; `tollbook run` then builds and publishes them. A
+    rejected file is read again by that run.
+    """
+    runtime = context.obj.runtime()
+    if not runtime.database.is_file():
+        raise ConfigurationError(
+            f"{runtime.database}: nothing was loaded yet; `tollbook run` loads what lies in landing"
+        )
+    from orchestration.warehouse.connection import open_warehouse
+    from orchestration.warehouse.reading import find_refused
+    from orchestration.warehouse.retry import retry_quarantine
+
+    with terminal.Progress() as progress, open_warehouse(runtime) as connection:
+        batch_id = find_refused(connection, batch)[0].load_batch_id if batch else None
+        report = retry_quarantine(connection, runtime, batch_id=batch_id, progress=progress)
+    _say_all(terminal.retry_lines(report))
+
+
+# ---------------------------------------------------------------- init
+
+_ROOT = Path(__file__).resolve().parents[1]
+_TEMPLATES = Path(__file__).resolve().parent / "templates"
+_LANDING = ("litellm_files", "price_catalog", "gateway_counts", "app_requests")
+
+
+@app.command(epilog=_ANYWHERE, short_help="Write a commented tollbook.yml and seeds.")
+def init(
+    context: typer.Context,
+    folder: Annotated[
+        Path, typer.Argument(metavar="[DIR]", help="Where to write; created if absent.")
+    ] = Path(),
+) -> None:
+    """Write a commented tollbook.yml, empty reference data and landing folders; change nothing."""
+    home = (context.obj.home or folder / "data").absolute()
+    targets = {folder / "tollbook.yml": _ROOT / "tollbook.example.yml"}
+    for seed in sorted((_TEMPLATES / "seeds").glob("*.csv")):
+        targets[folder / "seeds" / seed.name] = seed
+    targets[home / ".gitignore"] = _TEMPLATES / "home.gitignore"
+    kept = [target for target, source in targets.items() if not _write_new(target, source)]
+    for source in _LANDING:
+        (home / "landing" / source).mkdir(parents=True, exist_ok=True)
+    for target in kept:
+        say(f"kept     {target}")
+    say(f"wrote    {len(targets) - len(kept)} of {len(targets)} files in {folder.absolute()}")
+    config = "" if folder == Path() else f" --config {folder / 'tollbook.yml'}"
+    where = "" if home == Path("data").absolute() else f" --home {_short(home)}"
+    say(f"next     drop files into {_short(home / 'landing')}/<source>/, then")
+    say(f"         tollbook run{config}{where}")
+
+
+def _write_new(target: Path, source: Path) -> bool:
+    """Whether the file was written; one that is there already stays as it is."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with target.open("xb") as stream:
+            stream.write(source.read_bytes())
+    except FileExistsError:
+        return False
+    return True
+
+
+def _short(path: Path) -> Path:
+    """The path from here where it lies below, as people would type it."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+
+
+# ---------------------------------------------------------------- what goes wrong
+
+
+def invoke(arguments: Sequence[str]) -> int:
+    """Run one command line; its exit code. Whatever goes wrong is said in one line."""
+    options = Options()
+    try:
+        options, rest = take_options(arguments)
+        code = app(args=rest, obj=options, prog_name="tollbook", standalone_mode=False)
+        sys.stdout.flush()
+    except (terminal.ReaderGoneError, BrokenPipeError):
+        # Whoever read our output has seen enough, as `head` has.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return DONE
+    except Exception as error:  # No traceback reaches a user.
+        if options.is_debug:
+            traceback.print_exception(error)
+        return _explain(error, options, arguments)
+    if code == INTERRUPTED:
+        complain("tollbook: stopped; readers keep the last published version")
+    return code if isinstance(code, int) else DONE
+
+
+def _explain(error: Exception, options: Options, arguments: Sequence[str]) -> int:
+    if isinstance(error, typer.TyperException):
+        usage = getattr(getattr(error, "ctx", None), "command_path", "tollbook")
+        complain(f"tollbook: {_one_line(error.format_message())} (see {usage} --help)")
+        return WRONG_USE
+    code = _expected_code(error)
+    if code is not None:
+        complain(f"tollbook: {_one_line(error)}")
+        return code
+    command = next((each for each in arguments if each.isalpha()), "")
+    what = f"{type(error).__name__}: {_one_line(error)}"
+    complain(f"tollbook {command}: {what}; details: {_write_details(error, options)}")
+    return FAILED
+
+
+def _expected_code(error: Exception) -> int | None:
+    """The exit code of an error whose message says everything; None for any other."""
+    if isinstance(error, ConfigurationError):
+        return WRONG_USE
+    from orchestration.warehouse.connection import WarehouseBusyError
+    from orchestration.warehouse.reading import NotPublishedError, QueryRefusedError
+    from orchestration.warehouse.transform import BuildFailedError
+
+    if isinstance(error, NotPublishedError | QueryRefusedError):
+        return WRONG_USE
+    return FAILED if isinstance(error, WarehouseBusyError | BuildFailedError) else None
+
+
+def _one_line(message: object) -> str:
+    text = without_secrets(" ".join(str(message).split()))
+    return terminal.shortened(terminal.printable(text), 1000)
+
+
+def _write_details(error: Exception, options: Options) -> Path:
+    """The traceback in a file below the home folder, or a temporary one where that fails."""
+    text = without_secrets("".join(traceback.format_exception(error)))
+    name = f"failed-{datetime.now(UTC):%Y%m%dT%H%M%S%f}.txt"
+    try:
+        folder = options.runtime().home / "logs"
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / name
+        path.write_text(text, encoding="utf-8")
+    except (ConfigurationError, OSError):
+        path = Path(tempfile.mkdtemp(prefix="tollbook-")) / name
+        path.write_text(text, encoding="utf-8")
+    return path
+
+
+def main() -> None:
+    """The program: runs the command line it was started with, and exits."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            # A terminal that cannot show a character gets its escape, not an error.
+            stream.reconfigure(errors="backslashreplace")
+    sys.exit(invoke(sys.argv[1:]))
