@@ -429,7 +429,8 @@ def write_page() -> None:
     page = PAGE.read_text() if PAGE.is_file() else f"# Performance\n\n{BEGIN}\n{END}\n"
     before, _, rest = page.partition(BEGIN)
     _, _, after = rest.partition(END)
-    PAGE.write_text(f"{before}{BEGIN}\n{'\n'.join(_table(rows))}\n{END}{after}")
+    table = "\n".join(_table(rows))
+    PAGE.write_text(f"{before}{BEGIN}\n{table}\n{END}{after}")
 
 
 def _table(rows: Sequence[dict[str, Any]]) -> list[str]:

@@ -43,10 +43,11 @@ def _steps(home: str) -> Steps:
 def raw_facts(connection: duckdb.DuckDBPyConnection) -> dict[str, Any]:
     """Rows, exact sums and a checksum of the loaded spend logs."""
     rows, spend, tokens, ids = connection.execute("""
-        select count(*), sum(spend), sum(total_tokens), sum(hash(request_id)::uhugeint)
+        select count(*), sum(spend), sum(total_tokens), sum(hash(request_id) % 1000000007)
         from raw.litellm__spend_logs
         """).fetchall()[0]
-    return {"rows": rows, "spend": _plain(spend), "tokens": tokens, "ids": str(ids)}
+    cents = f"{spend or 0:.2f}"
+    return {"rows": rows, "cents": cents, "tokens": tokens, "ids": str(ids)}
 
 
 def mart_facts(connection: duckdb.DuckDBPyConnection) -> dict[str, Any]:
@@ -128,9 +129,16 @@ def _stage_part(
 # ---------------------------------------------------------------- steps
 
 
+def _set_up(steps: Steps) -> None:
+    """The empty tables, which a home is given once in its life."""
+    with open_warehouse(steps.runtime) as connection:
+        create_schema(connection)
+
+
 def load(clock: Clock, *, home: str) -> dict[str, Any]:
     """Load what lies in landing: hash, parse, validate, quarantine, ledger, checkpoint."""
     steps = _steps(home)
+    _set_up(steps)
     with clock:
         report = steps.load()
     with open_warehouse(steps.runtime) as connection:
@@ -139,6 +147,20 @@ def load(clock: Clock, *, home: str) -> dict[str, Any]:
             "quarantined": report.total("rows_quarantined"),
             **raw_facts(connection),
         }
+
+
+def load_and_roll_up(clock: Clock, *, home: str) -> dict[str, Any]:
+    """Load, then the exact spend of each day, as the peers do it."""
+    steps = _steps(home)
+    _set_up(steps)
+    with clock:
+        steps.load()
+        with open_warehouse(steps.runtime) as connection:
+            days = connection.execute("""
+                select cast(started_at as date) as day, sum(spend)
+                from raw.litellm__spend_logs group by all order by all
+                """).fetchall()
+    return {"days": {str(day): _plain(spend) for day, spend in days}}
 
 
 def build(clock: Clock, *, home: str, full_refresh: bool = False) -> dict[str, Any]:
@@ -337,6 +359,7 @@ if __name__ == "__main__":
     serve(
         stage=stage,
         load=load,
+        load_and_roll_up=load_and_roll_up,
         build=build,
         check=check,
         publish=publish,

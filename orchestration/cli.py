@@ -444,9 +444,14 @@ def init(
     for seed in sorted((_TEMPLATES / "seeds").glob("*.csv")):
         targets[folder / "seeds" / seed.name] = seed
     targets[home / ".gitignore"] = _TEMPLATES / "home.gitignore"
-    kept = [target for target, source in targets.items() if not _write_new(target, source)]
-    for source in _LANDING:
-        (home / "landing" / source).mkdir(parents=True, exist_ok=True)
+    try:
+        kept = [target for target, source in targets.items() if not _write_new(target, source)]
+        for source in _LANDING:
+            (home / "landing" / source).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigurationError(
+            f"init {folder}: cannot write {error.filename} ({error.strerror}); name another DIR"
+        ) from error
     for target in kept:
         say(f"kept     {target}")
     say(f"wrote    {len(targets) - len(kept)} of {len(targets)} files in {folder.absolute()}")

@@ -652,8 +652,11 @@ class Progress:
             from rich.console import Console
             from rich.status import Status as Spinner
 
-            self._status = Spinner("", console=Console(file=self._stream))
-            self._status.start()
+            console = Console(file=self._stream)
+            # A terminal that cannot move its cursor gets plain lines.
+            if not console.is_dumb_terminal:
+                self._status = Spinner("", console=console)
+                self._status.start()
         self._thread = threading.Thread(target=self._beat, daemon=True)
         self._thread.start()
         return self

@@ -1,6 +1,6 @@
 -- Grain: one row per thing a person must look at (contract, table T5).
 
-with final as (
+with exceptions as (
     select * from {{ ref('int_exceptions__duplicate_request_ids') }}
     union all
     select * from {{ ref('int_exceptions__id_collisions') }}
@@ -12,6 +12,26 @@ with final as (
     select * from {{ ref('int_exceptions__unknown_quantities') }}
     union all
     select * from {{ ref('int_exceptions__missing_usage_records') }}
+),
+
+final as (
+    select
+        exception_id,
+        exception_type,
+        severity,
+        blocking,
+        amount_at_stake,
+        currency,
+        account_id,
+        billing_month,
+        subject_type,
+        subject_id,
+        evidence,
+        evidence_hash,
+        suggested_action,
+        status,
+        decision_id
+    from exceptions
 )
 
 select * from final
