@@ -43,6 +43,7 @@ class Sizes:
         query: Rows of the history that questions are asked of.
         price_dates: Days on which a price catalog was observed.
         pairs: Measurements of each side.
+        is_one_history: Whether all benches share one history, to save its preparation.
     """
 
     load: int
@@ -59,6 +60,7 @@ class Sizes:
     peer: int
     price_dates: int
     pairs: int
+    is_one_history: bool = False
 
 
 SIZES = {
@@ -77,6 +79,7 @@ SIZES = {
         peer=3_000,
         price_dates=2,
         pairs=1,
+        is_one_history=True,
     ),
     "default": Sizes(
         load=200_000,
@@ -236,14 +239,17 @@ def load_parquet(place: Workplace, sizes: Sizes) -> list[Result]:
 # ---------------------------------------------------------------- building
 
 
-def _spread_over_days(rows: int, days: float, **fields: Any) -> Logs:
+def _spread_over_days(sizes: Sizes, rows: int, days: float, **fields: Any) -> Logs:
     """Rows that take so many days of the log's clock."""
-    return Logs(0, rows, rows_per_hour=max(1, round(rows / (days * 24))), **fields)
+    if sizes.is_one_history:
+        return build_logs(sizes.history, sizes)
+    rate = max(1, round(rows / (days * 24)))
+    return Logs(0, rows, rows_per_hour=rate, price_dates=sizes.price_dates, **fields)
 
 
 def build_logs(rows: int, sizes: Sizes) -> Logs:
     """A history as the hourly benches have it: a hundred hours, whatever its size."""
-    return _spread_over_days(rows, 100 / 24, price_dates=sizes.price_dates)
+    return Logs(0, rows, rows_per_hour=max(1, rows // 100), price_dates=sizes.price_dates)
 
 
 def full_build(place: Workplace, sizes: Sizes) -> list[Result]:
@@ -328,10 +334,8 @@ def memory(place: Workplace, sizes: Sizes) -> list[Result]:
 
 def storage(place: Workplace, sizes: Sizes) -> list[Result]:
     """Bytes per usage record, raw and marts together."""
-    home = place.copy(place.raw_home(build_logs(sizes.build, sizes)), "storage")
-    place.children.act("product.py", "build", home=home, full_refresh=True)
+    home = place.built_home(build_logs(sizes.build, sizes))
     found = place.children.act("product.py", "storage", home=home).facts
-    place.discard(home)
     records = found["records"]
     return [
         figure_of(
@@ -390,9 +394,7 @@ def checks(place: Workplace, sizes: Sizes) -> list[Result]:
 
 def price_join(place: Workplace, sizes: Sizes) -> list[Result]:
     """Usage to prices as the model joins them, against ASOF JOIN."""
-    logs = _spread_over_days(
-        sizes.price, sizes.price_dates - 0.5, price_dates=sizes.price_dates
-    )
+    logs = _spread_over_days(sizes, sizes.price, sizes.price_dates - 0.5)
     built = place.built_home(logs)
     scratch = place.folder / "scratch" / "prices.duckdb"
     clause, equal = _join_clause(built)
@@ -739,9 +741,7 @@ def flat(place: Workplace, sizes: Sizes) -> list[Result]:
 
 def late(place: Workplace, sizes: Sizes) -> list[Result]:
     """An hour with 5 % of rows up to 30 days late, against a clean one; history of 31 days."""
-    history = _spread_over_days(
-        sizes.history, 31, price_dates=sizes.price_dates, late_share=0
-    )
+    history = _spread_over_days(sizes, sizes.history, 31, late_share=0)
     base = place.built_home(history)
     homes = [place.copy(base, "late"), place.copy(base, "clean")]
     with place.children.worker("product.py") as one, place.children.worker("product.py") as other:
@@ -849,7 +849,7 @@ def queries(place: Workplace, sizes: Sizes) -> list[Result]:
 
     Each file holds the question, then after a line `-- anchor` the scan it is held against.
     """
-    logs = _spread_over_days(sizes.query, 40, price_dates=sizes.price_dates)
+    logs = _spread_over_days(sizes, sizes.query, 40)
     home = place.built_home(logs)
     database = home / "published" / "tollbook.duckdb"
     results = []

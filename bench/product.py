@@ -208,7 +208,7 @@ def run(clock: Clock, *, home: str, record: str = "") -> dict[str, Any]:
     from orchestration.defs.run import run_pipeline
 
     runtime = runtime_of(home)
-    statements: list[str] = []
+    statements: list[tuple[int, str]] = []
     with _recording(statements), clock:
         outcome = run_pipeline(runtime)
     if outcome.exit_code:
@@ -221,22 +221,34 @@ def run(clock: Clock, *, home: str, record: str = "") -> dict[str, Any]:
 
 
 @contextmanager
-def _recording(statements: list[str]) -> Iterator[None]:
-    """Keep every statement that dbt sends to DuckDB."""
-    from dbt.adapters.duckdb.environments.local import DuckDBCursorWrapper
+def _recording(statements: list[tuple[int, str]]) -> Iterator[None]:
+    """Keep every statement that dbt sends to DuckDB, with the number of its cursor."""
+    from dbt.adapters.duckdb.environments.local import DuckDBConnectionWrapper, DuckDBCursorWrapper
 
-    original = DuckDBCursorWrapper.execute
+    numbers: dict[int, int] = {}
+    execute, close = DuckDBCursorWrapper.execute, DuckDBConnectionWrapper.close
 
-    def execute(self: Any, sql: str, bindings: Any = None) -> Any:
+    def executing(self: Any, sql: str, bindings: Any = None) -> Any:
+        number = numbers.setdefault(id(self), len(statements))
         if bindings is None:
-            statements.append(sql)
-        return original(self, sql, bindings)
+            statements.append((number, sql))
+        return execute(self, sql, bindings)
 
-    DuckDBCursorWrapper.execute = execute
+    def closing(self: Any) -> Any:
+        # An identity may come again once its object is gone.
+        number = numbers.pop(id(self.cursor()), None)
+        if number is not None:
+            statements.append((number, _CLOSE))
+        return close(self)
+
+    DuckDBCursorWrapper.execute, DuckDBConnectionWrapper.close = executing, closing
     try:
         yield
     finally:
-        DuckDBCursorWrapper.execute = original
+        DuckDBCursorWrapper.execute, DuckDBConnectionWrapper.close = execute, close
+
+
+_CLOSE = "-- close"
 
 
 def hour_sql(clock: Clock, *, home: str, statements: str) -> dict[str, Any]:
@@ -247,14 +259,24 @@ def hour_sql(clock: Clock, *, home: str, statements: str) -> dict[str, Any]:
         steps.load()
         with open_warehouse(steps.runtime) as connection:
             plan = transform.plan_build(connection, steps.runtime)
-            for text in texts:
-                connection.execute(text).fetchall()
+            _replay(connection, texts)
             transform.remember_build(connection, steps.runtime, plan)
             connection.execute("checkpoint")
     clock.phases["load"] = steps.log.seconds["load"]
     clock.phases["build"] = clock.wall - steps.log.seconds["load"]
     with open_warehouse(steps.runtime) as connection:
         return mart_facts(connection)
+
+
+def _replay(connection: duckdb.DuckDBPyConnection, statements: list[tuple[int, str]]) -> None:
+    cursors: dict[int, duckdb.DuckDBPyConnection] = {}
+    for number, text in statements:
+        if text == _CLOSE:
+            cursors.pop(number).close()
+            continue
+        if number not in cursors:
+            cursors[number] = connection.cursor()
+        cursors[number].execute(text).fetchall()
 
 
 # ---------------------------------------------------------------- what a home holds

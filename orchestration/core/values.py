@@ -86,8 +86,8 @@ def at_money_scale(number: Decimal) -> tuple[Decimal, bool]:
     """
     rounded = number.quantize(MONEY_SCALE, context=_EXACT)
     if rounded.is_zero():
-        rounded = abs(rounded)
-    if abs(rounded) >= MONEY_LIMIT:
+        rounded = rounded.copy_abs()
+    if rounded.copy_abs() >= MONEY_LIMIT:
         raise RefusedError("spend_out_of_range", "1e20 or more")
     lost = rounded != number and len(number.as_tuple().digits) > FLOAT_DIGITS
     return rounded, lost

@@ -102,11 +102,7 @@ def _instance(home: Path) -> dg.DagsterInstance:
 def _failures(result: dg.ExecuteInProcessResult, *, known: list[str]) -> list[str]:
     """The cause of each failed step, in one line; steps that failed with it are left out."""
     lines = []
-    for event in (
-        result.get_failed_step_events()
-        if hasattr(result, "get_failed_step_events")
-        else [event for event in result.all_events if event.is_step_failure]
-    ):
+    for event in (each for each in result.all_events if each.is_step_failure):
         error = event.step_failure_data.error
         while error is not None and error.cause is not None:
             error = error.cause

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,6 +10,10 @@ from pathlib import Path
 import duckdb
 
 from orchestration.config import Runtime
+
+# A quick look at the warehouse takes a tenth of a second; a run holds it for longer than this.
+LOCK_ATTEMPTS = 5
+LOCK_WAIT_SECONDS = 0.3
 
 
 class WarehouseBusyError(RuntimeError):
@@ -23,29 +28,36 @@ def open_warehouse(runtime: Runtime) -> Iterator[duckdb.DuckDBPyConnection]:
         WarehouseBusyError: another process writes the file.
     """
     runtime.database.parent.mkdir(parents=True, exist_ok=True)
-    warehouse = runtime.settings.warehouse
-    try:
-        connection = duckdb.connect(
-            str(runtime.database),
-            config={
-                "memory_limit": warehouse.memory_limit,
-                "threads": str(warehouse.threads),
-                "temp_directory": str(runtime.home / "tmp"),
-                "autoinstall_known_extensions": "false",
-                "autoload_known_extensions": "false",
-            },
-        )
-    except duckdb.IOException as error:
-        if "lock" not in str(error):
-            raise
-        raise WarehouseBusyError(
-            f"{runtime.database}: another process is writing it; wait for that run to end"
-        ) from error
+    connection = _connect(runtime)
     try:
         connection.execute("set TimeZone = 'UTC'")
         yield connection
     finally:
         connection.close()
+
+
+def _connect(runtime: Runtime) -> duckdb.DuckDBPyConnection:
+    """Connect, waiting a little for another short command to finish."""
+    warehouse = runtime.settings.warehouse
+    config: dict[str, str | bool | int | float | list[str]] = {
+        "memory_limit": warehouse.memory_limit,
+        "threads": str(warehouse.threads),
+        "temp_directory": str(runtime.home / "tmp"),
+        "autoinstall_known_extensions": "false",
+        "autoload_known_extensions": "false",
+    }
+    for remaining in range(LOCK_ATTEMPTS - 1, -1, -1):
+        try:
+            return duckdb.connect(str(runtime.database), config=config)
+        except duckdb.IOException as error:
+            if "lock" not in str(error):
+                raise
+            if not remaining:
+                raise WarehouseBusyError(
+                    f"{runtime.database}: another process is writing it; wait for that run to end"
+                ) from error
+        time.sleep(LOCK_WAIT_SECONDS)
+    raise AssertionError("the last attempt returns or raises")
 
 
 @contextmanager

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
-import pyarrow as pa
 
 from orchestration.core.refusals import Refusal
 from orchestration.landing.files import LandedFile
@@ -188,14 +187,14 @@ class Ledger:
         self._append(
             "audit.quarantine",
             {
-                "load_batch_id": pa.array([batch.load_batch_id] * len(rows), pa.string()),
-                "source": pa.array([batch.source] * len(rows), pa.string()),
-                "file_name": pa.array([batch.file_name] * len(rows), pa.string()),
-                "line_number": pa.array([row.line_number for row in rows], pa.int64()),
-                "reason_code": pa.array([row.refusal.code for row in rows], pa.string()),
-                "reason": pa.array(reasons, pa.string()),
-                "row_sha256": pa.array([row.row_sha256 for row in rows], pa.string()),
-                "fields": pa.array([row.fields for row in rows], pa.string()),
+                "load_batch_id": [batch.load_batch_id] * len(rows),
+                "source": [batch.source] * len(rows),
+                "file_name": [batch.file_name] * len(rows),
+                "line_number": [row.line_number for row in rows],
+                "reason_code": [row.refusal.code for row in rows],
+                "reason": reasons,
+                "row_sha256": [row.row_sha256 for row in rows],
+                "fields": [row.fields for row in rows],
             },
         )
 
@@ -205,14 +204,18 @@ class Ledger:
         self._append(
             "audit.row_flags",
             {
-                "load_batch_id": pa.array([batch.load_batch_id] * len(ordered), pa.string()),
-                "line_number": pa.array([line for line, _ in ordered], pa.int64()),
-                "code": pa.array([code for _, code in ordered], pa.string()),
+                "load_batch_id": [batch.load_batch_id] * len(ordered),
+                "line_number": [line for line, _ in ordered],
+                "code": [code for _, code in ordered],
             },
         )
 
-    def _append(self, table: str, columns: dict[str, pa.Array]) -> None:
-        rows = pa.table(columns)
+    def _append(self, table: str, columns: dict[str, list[Any]]) -> None:
+        # Imported where there is something to write: a look at the ledger stays quick.
+        import pyarrow as pa
+
+        types = {name: pa.int64() if name == "line_number" else pa.string() for name in columns}
+        rows = pa.table({name: pa.array(values, types[name]) for name, values in columns.items()})
         if rows.num_rows:
             self._connection.register("arriving_notes", rows)
             self._connection.execute(f"insert into {table} by name select * from arriving_notes")

@@ -73,7 +73,8 @@ def _numbers(versions: Path) -> list[int]:
 
 def _remove_leftovers(versions: Path) -> None:
     for path in versions.iterdir():
-        if not _VERSION.match(path.name):
+        # A folder is a reader's spill space beside the version it has open.
+        if not _VERSION.match(path.name) and not path.is_dir():
             path.unlink()
 
 

@@ -114,6 +114,7 @@ def inputs_fingerprint(runtime: Runtime) -> str:
     digest.update(settings.pricing.model_dump_json().encode())
     digest.update(settings.privacy.model_dump_json().encode())
     digest.update(settings.quality.model_dump_json().encode())
+    digest.update(settings.quality.model_dump_json().encode())
     digest.update((PROJECT / "dbt_project.yml").read_bytes())
     digest.update(duckdb.__version__.encode())
     for folder in (PROJECT / "models", PROJECT / "dbt_project" / "macros", runtime.seeds):
@@ -251,12 +252,23 @@ def _release_database() -> None:
     DuckDBConnectionManager.close_all_connections()
 
 
+# dbt's events of a finished node, and the field that says of how many.
+_NODE_COUNTS = {
+    "LogModelResult": "total",
+    "LogSeedResult": "total",
+    "LogSnapshotResult": "total",
+    "LogTestResult": "num_models",
+}
+
+
 def _runner(on_node: Callable[[str, int, int], None] | None) -> dbtRunner:
     from dbt.cli.main import dbtRunner
 
     def listen(event: Any) -> None:
-        if on_node is not None and event.info.name in ("LogModelResult", "LogTestResult"):
-            on_node(event.data.node_info.node_name, event.data.index, event.data.total)
+        count = _NODE_COUNTS.get(event.info.name)
+        if on_node is not None and count is not None:
+            data = event.data
+            on_node(data.node_info.node_name, data.index, getattr(data, count))
 
     return dbtRunner(callbacks=[listen])
 

@@ -55,7 +55,8 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 subject_id varchar, evidence varchar
             );
             create table audit.load_batches (
-                load_batch_id varchar, source varchar, file_name varchar, status varchar, rows_in bigint,
+                load_batch_id varchar, source varchar, file_name varchar, status varchar,
+                rows_in bigint,
                 rows_loaded bigint,
                 rows_already_known bigint, rows_quarantined bigint
             );

@@ -558,7 +558,11 @@ def kill_loads(homes: list[LoaderHome], orders: list[dict[str, Any]]) -> Killing
 def prepared_homes(folder: Path, empty_warehouse: Path, number: int) -> list[LoaderHome]:
     homes = [LoaderHome.create(folder / str(n), empty_warehouse) for n in range(number)]
     for home in homes:
-        drop_mixed_month(home)
+        rows = month_of_rows()
+        home.drop("1.jsonl", lines(*rows[:40], row(200, spend=-1), row(201, messages="text")))
+        home.drop("2.csv", table(*(dict(row(0), **each) for each in rows[30:62])))
+        home.drop("3.jsonl", lines(*rows[40:]))
+        home.drop("p.json", catalog_of(1e-06), source=PRICES)
     return homes
 
 
@@ -579,7 +583,7 @@ def test_a_load_killed_at_any_moment_ends_as_if_nothing_had_happened(
     undisturbed, names = remembered(first), files_of(first)
     assert not whole["killed"]
     assert undisturbed["differences"] == []
-    assert len(undisturbed["litellm__spend_logs"]) == 69
+    assert len(undisturbed["litellm__spend_logs"]) == 67
 
     moments = [chance.uniform(0.02, whole["seconds"]) for _ in homes]
     killing = kill_loads(homes, [{"after": moment} for moment in moments])
@@ -595,7 +599,7 @@ STEPS = [
     ("load_prices._insert_prices", 1),
     ("staged.insert_new_rows", 2),
     ("ledger.Ledger.insert", 3),
-    ("ledger.Ledger.insert_flags", 2),
+    ("ledger.Ledger.insert_flags", 1),
     ("evidence._write", 2),
     ("ledger.Ledger.record_evidence", 3),
     ("evidence._remove_unchanged", 1),
