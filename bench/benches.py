@@ -7,7 +7,6 @@ import re
 import shutil
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from generate import Logs
 from harness import (
     Bar,
     BenchError,
+    Comparison,
     Result,
     Sample,
     compare,
@@ -127,6 +127,10 @@ class Bench:
 
 def _anchor_settings(place: Workplace) -> dict[str, Any]:
     return {"memory_limit": place.memory_limit, "threads": place.threads}
+
+
+def _no_gate(_ours: Sample, _theirs: Sample) -> None:
+    """The sides answer different questions; each was held against the generator by itself."""
 
 
 # ---------------------------------------------------------------- loading
@@ -267,7 +271,7 @@ def full_build(place: Workplace, sizes: Sizes) -> list[Result]:
     ]
 
 
-def _build_pairs(place: Workplace, sizes: Sizes, rows: int, *, memory_limit: str) -> Any:
+def _build_pairs(place: Workplace, sizes: Sizes, rows: int, *, memory_limit: str) -> Comparison:
     logs = build_logs(rows, sizes)
     prepared = place.raw_home(logs)
     database = place.folder / "scratch" / "anchor.duckdb"
@@ -549,7 +553,7 @@ def hour_sql_and_warm(place: Workplace, sizes: Sizes) -> list[Result]:
     expect = _hours_gate(history, sizes.hour)
     samples: dict[str, list[Sample]] = {"warm": [], "sql": [], "parse": []}
     with place.children.worker("product.py") as worker:
-        for hour in range(sizes.pairs + 1):
+        for hour in range(sizes.pairs + (sizes.pairs > 1)):
             file = place.logs(_hour(history, hour, sizes.hour), "jsonl")
             for home in (warm, bare):
                 place.drop(file, home)
@@ -571,15 +575,8 @@ def hour_sql_and_warm(place: Workplace, sizes: Sizes) -> list[Result]:
 
 
 def _hour_results(samples: dict[str, list[Sample]], sizes: Sizes) -> list[Result]:
-    def of(target: str, anchor: str) -> Any:
-        pairs = zip(samples[target], samples[anchor], strict=True)
-        listed = list(pairs)
-        return compare(
-            lambda pair: listed[pair][0],
-            lambda pair: listed[pair][1],
-            pairs=len(listed),
-            gate=lambda _ours, _theirs: None,
-        )
+    def of(target: str, anchor: str) -> Comparison:
+        return Comparison(target=tuple(samples[target]), anchor=tuple(samples[anchor]))
 
     details = {"history_rows": sizes.history}
     return [
@@ -690,6 +687,11 @@ def no_news(place: Workplace, sizes: Sizes) -> list[Result]:
     ]
 
 
+def _without_first(found: Comparison) -> Comparison:
+    """The comparison without its first pair, which warmed the workers up."""
+    return Comparison(target=found.target[1:], anchor=found.anchor[1:])
+
+
 def flat(place: Workplace, sizes: Sizes) -> list[Result]:
     """An hour, landed file to flipped snapshot, on a large history and on a tenth of it or less.
 
@@ -717,15 +719,10 @@ def flat(place: Workplace, sizes: Sizes) -> list[Result]:
 
             return hour
 
-        def gate(_ours: Sample, _theirs: Sample) -> None:
-            """Each side was held against the generator already."""
-
-        found = compare(side(0), side(1), pairs=sizes.pairs + 1, gate=gate)
+        found = compare(side(0), side(1), pairs=sizes.pairs + 1, gate=_no_gate)
     for home in homes:
         place.discard(home)
-    warm = replace(found, target=found.target[1:], anchor=found.anchor[1:]) if (
-        len(found.target) > 2
-    ) else found
+    warm = _without_first(found)
     return [
         result_of(
             warm,
@@ -746,9 +743,7 @@ def late(place: Workplace, sizes: Sizes) -> list[Result]:
     homes = [place.copy(base, "late"), place.copy(base, "clean")]
     with place.children.worker("product.py") as one, place.children.worker("product.py") as other:
 
-        def side(
-            worker: Any, home: Path, **fields: Any
-        ) -> Callable[[int], Sample]:
+        def side(worker: Any, home: Path, **fields: Any) -> Callable[[int], Sample]:
             def hour(pair: int) -> Sample:
                 logs = _hour(history, pair, sizes.hour, **fields)
                 place.drop(place.logs(logs, "jsonl"), home)
@@ -763,13 +758,11 @@ def late(place: Workplace, sizes: Sizes) -> list[Result]:
             side(one, homes[0], late_share=50, late_days=30, copies=20),
             side(other, homes[1], copies=0),
             pairs=sizes.pairs + 1,
-            gate=lambda _ours, _theirs: None,
+            gate=_no_gate,
         )
     for home in homes:
         place.discard(home)
-    warm = replace(found, target=found.target[1:], anchor=found.anchor[1:]) if (
-        len(found.target) > 2
-    ) else found
+    warm = _without_first(found)
     return [
         result_of(
             warm,
@@ -784,34 +777,35 @@ def late(place: Workplace, sizes: Sizes) -> list[Result]:
 
 
 def publish(place: Workplace, sizes: Sizes) -> list[Result]:
-    """The snapshot after an hour's change, against rewriting the rows of the touched days."""
+    """The snapshot after each of some hours, against writing the rows of the touched days."""
     history = build_logs(sizes.history, sizes)
     home = place.copy(place.built_home(history), "publish")
-    file = place.logs(_hour(history, 0, sizes.hour), "jsonl")
-    place.drop(file, home)
-    place.children.act("product.py", "load", home=home)
-    days = _touched_days(home)
-    place.children.act("product.py", "build", home=home)
     target_file = place.folder / "scratch" / "touched.duckdb"
-    rows = sizes.history + sizes.hour
+    days: list[str] = []
+    with place.children.worker("product.py") as worker:
 
-    def gate(ours: Sample, theirs: Sample) -> None:
-        if ours.facts["rows"] != rows or not 0 < theirs.facts["touched_rows"] <= rows:
-            raise BenchError(f"published {ours.facts}, expected {rows} rows; {theirs.facts}")
+        def target(pair: int) -> Sample:
+            place.drop(place.logs(_hour(history, pair, sizes.hour), "jsonl"), home)
+            days[:] = worker.act("prepare_publish", home=home).facts["days"]
+            sample = worker.act("publish", home=home)
+            rows = history.rows + (pair + 1) * sizes.hour
+            if sample.facts["rows"] != rows:
+                raise BenchError(f"published {sample.facts['rows']} records of {rows}")
+            return sample
 
-    found = compare(
-        lambda _pair: place.children.act("product.py", "publish", home=home),
-        lambda _pair: place.children.act(
-            "anchors/touched_days.py",
-            "write",
-            home=home,
-            days=days,
-            target=target_file,
-            **_anchor_settings(place),
-        ),
-        pairs=sizes.pairs,
-        gate=gate,
-    )
+        found = compare(
+            target,
+            lambda _pair: place.children.act(
+                "anchors/touched_days.py",
+                "write",
+                home=home,
+                days=days,
+                target=target_file,
+                **_anchor_settings(place),
+            ),
+            pairs=sizes.pairs,
+            gate=_no_gate,
+        )
     size = (home / "warehouse.duckdb").stat().st_size
     target_file.unlink(missing_ok=True)
     place.discard(home)
@@ -822,23 +816,14 @@ def publish(place: Workplace, sizes: Sizes) -> list[Result]:
             name="publish",
             variant="",
             anchor_name="writing the touched days' rows",
-            rows=rows,
+            rows=sizes.history,
             details={
                 "touched_days": len(days),
-                "touched_rows": found.anchor[0].facts["touched_rows"],
+                "touched_rows": found.anchor[-1].facts["touched_rows"],
                 "warehouse_mb": round(size / 1e6),
             },
         )
     ]
-
-
-def _touched_days(home: Path) -> list[str]:
-    with duckdb.connect(str(home / "warehouse.duckdb"), read_only=True) as connection:
-        rows = connection.execute("""
-            select cast(touched_date as varchar) from audit.touched_days
-            where table_name = 'litellm__spend_logs' order by 1
-            """).fetchall()
-    return [day for (day,) in rows]
 
 
 # ---------------------------------------------------------------- questions and peers
@@ -857,7 +842,7 @@ def queries(place: Workplace, sizes: Sizes) -> list[Result]:
         question, _, scan = path.read_text().partition("-- anchor\n")
         values = _example_values(database)
         name = path.stem
-        is_aggregate = "request" not in name.split("_")[0:2]
+        is_aggregate = name.startswith("aggregate")
         bar = Bar(1 / 20, 1 / 50) if is_aggregate else Bar(3, 1.5)
 
         def asked(sql: str, values: dict[str, str] = values) -> Callable[[int], Sample]:
@@ -882,10 +867,6 @@ def queries(place: Workplace, sizes: Sizes) -> list[Result]:
     return results
 
 
-def _no_gate(_ours: Sample, _theirs: Sample) -> None:
-    """The scan answers another question: how long reading those days takes."""
-
-
 def _example_values(database: Path) -> dict[str, str]:
     """A busy day, month, team, key and session of the published records."""
     with duckdb.connect(str(database), read_only=True) as connection:
@@ -900,7 +881,6 @@ def _example_values(database: Path) -> dict[str, str]:
             "from marts.usage_records where session_id = ?",
             [session],
         ).fetchall()[0]
-    month = datetime.fromisoformat(day)
     return {
         "day": day,
         "team": team,
@@ -908,7 +888,7 @@ def _example_values(database: Path) -> dict[str, str]:
         "session": session,
         "session_first": first,
         "session_last": last,
-        "month": f"{month:%Y-%m}",
+        "month": day[:7],
     }
 
 

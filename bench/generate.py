@@ -31,53 +31,56 @@ COPY_LAG = 500
 # pico-dollars, so every cost is an exact integer here.
 PICO = 10**12
 
+
+def _numbers(text: str) -> tuple[int, ...]:
+    return tuple(map(int, text.split()))
+
+
 # Shares of the public traces, and their token counts at every twentieth quantile:
 # Azure 2023 conversation and code (CC-BY-4.0), Mooncake conversation (Apache-2.0), arXiv
 # summarisation (vidur, MIT).
 TRACES = (
     (
         45,
-        (2, 181, 207, 372, 387, 396, 403, 414, 703, 984, 1020, 1045, 1071, 1097, 1130, 1189)
-        + (1315, 1877, 2735, 4083, 14050),
-        (7, 41, 54, 67, 77, 85, 91, 96, 103, 113, 129, 151, 177, 217, 384, 395, 400, 411, 424)
-        + (451, 1000),
+        _numbers(
+            "2 181 207 372 387 396 403 414 703 984 1020 1045 1071 1097 1130 1189 1315 1877 2735 "
+            "4083 14050"
+        ),
+        _numbers("7 41 54 67 77 85 91 96 103 113 129 151 177 217 384 395 400 411 424 451 1000"),
     ),
     (
         20,
-        (3, 75, 147, 232, 385, 578, 770, 938, 1075, 1261, 1469, 1690, 1909, 2164, 2433, 2745)
-        + (3193, 3923, 5194, 7315, 7437),
-        (6, 6, 7, 7, 8, 9, 9, 10, 11, 12, 13, 14, 16, 18, 20, 24, 29, 39, 55, 90, 1899),
+        _numbers(
+            "3 75 147 232 385 578 770 938 1075 1261 1469 1690 1909 2164 2433 2745 3193 3923 5194 "
+            "7315 7437"
+        ),
+        _numbers("6 6 7 7 8 9 9 10 11 12 13 14 16 18 20 24 29 39 55 90 1899"),
     ),
     (
         20,
-        (891, 901, 964, 1261, 1662, 2306, 3263, 4250, 4993, 5870, 6909, 8187, 9570, 11239, 13196)
-        + (15368, 17869, 21467, 27367, 39552, 126195),
-        (1, 10, 24, 46, 100, 156, 213, 256, 291, 322, 350, 375, 399, 423, 447, 472, 504, 543, 597)
-        + (698, 2000),
+        _numbers(
+            "891 901 964 1261 1662 2306 3263 4250 4993 5870 6909 8187 9570 11239 13196 15368 "
+            "17869 21467 27367 39552 126195"
+        ),
+        _numbers("1 10 24 46 100 156 213 256 291 322 350 375 399 423 447 472 504 543 597 698 2000"),
     ),
     (
         15,
-        (1, 747, 1242, 1564, 1802, 1986, 2150, 2308, 2453, 2596, 2730, 2861, 2996, 3127, 3249)
-        + (3370, 3490, 3597, 3702, 3813, 4054),
-        (5, 60, 78, 92, 104, 115, 125, 135, 145, 156, 167, 179, 192, 206, 222, 242, 268, 304, 372)
-        + (737, 4056),
+        _numbers(
+            "1 747 1242 1564 1802 1986 2150 2308 2453 2596 2730 2861 2996 3127 3249 3370 3490 "
+            "3597 3702 3813 4054"
+        ),
+        _numbers("5 60 78 92 104 115 125 135 145 156 167 179 192 206 222 242 268 304 372 737 4056"),
     ),
 )
-# Cached share of a prompt in thousandths, Mooncake conversation.
-CACHED_SHARE = (0, 17, 27, 37, 52, 68, 89, 111, 145, 246, 362, 460, 537, 567, 573, 712, 835) + (
-    909,
-    948,
-    975,
-    1000,
+# Cached share of a prompt in thousandths at every twentieth quantile, Mooncake conversation.
+CACHED_SHARE = _numbers(
+    "0 17 27 37 52 68 89 111 145 246 362 460 537 567 573 712 835 909 948 975 1000"
 )
 # Input prices in pico-dollars a token: 50,000 is 0.05 USD a million.
-INPUT_PRICES = (50_000, 100_000, 150_000, 250_000, 400_000, 500_000, 800_000, 1_000_000) + (
-    1_250_000,
-    2_000_000,
-    2_500_000,
-    3_000_000,
-    5_000_000,
-    15_000_000,
+INPUT_PRICES = _numbers(
+    "50000 100000 150000 250000 400000 500000 800000 1000000 1250000 2000000 2500000 3000000 "
+    "5000000 15000000"
 )
 PROVIDERS = ("openai", "anthropic", "gemini", "mistral")
 
@@ -244,7 +247,8 @@ def _traced(choice: str, draw: str, place: int) -> str:
     cases, reached = [], 0
     for trace in TRACES:
         reached += trace[0]
-        cases.append(f"when {choice} * 100 >> 32 < {reached} then {_interpolated(trace[place], draw)}")
+        drawn = _interpolated(trace[place], draw)
+        cases.append(f"when {choice} * 100 >> 32 < {reached} then {drawn}")
     return f"case {' '.join(cases)} end"
 
 
@@ -357,7 +361,8 @@ def raw_sql(logs: Logs, *, first_line: int = 1) -> str:
         make_timestamp((ended_ms + case when is_restated then 600000 else 0 end) * 1000)
             as source_version_at,
         'acompletion' as call_type, model_name as model, model_name as model_group,
-        provider as custom_llm_provider, status, team_id, organization_id, session_id, user_id, customer_id, is_cache_hit as cache_hit,
+        provider as custom_llm_provider, status, team_id, organization_id, session_id, user_id,
+        customer_id, is_cache_hit as cache_hit,
         duration_ms as request_duration_ms,
         cast(cost_pico as decimal(26, 0)) * 0.000000000001 as spend,
         prompt_tokens, completion_tokens, prompt_tokens + completion_tokens as total_tokens,

@@ -141,7 +141,7 @@ class Worker:
 
     def __init__(self, children: Children, script: str) -> None:
         self._command = [children.python, str(BENCH / script), "-"]
-        self._errors = tempfile.TemporaryFile("w+")
+        self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115  # closed in __exit__
         self._process = subprocess.Popen(
             self._command,
             env=children.environment(),

@@ -200,6 +200,21 @@ def publish(clock: Clock, *, home: str) -> dict[str, Any]:
     return {"version": publication.version, "rows": publication.tables["marts.usage_records"][0]}
 
 
+def prepare_publish(clock: Clock, *, home: str) -> dict[str, Any]:
+    """Load, build and check what is new, so that a snapshot is due; the days that changed."""
+    steps = _steps(home)
+    with clock:
+        steps.load()
+        with open_warehouse(steps.runtime) as connection:
+            days = connection.execute("""
+                select cast(touched_date as varchar) from audit.touched_days
+                where table_name = 'litellm__spend_logs' order by 1
+                """).fetchall()
+        steps.build()
+        steps.check()
+    return {"days": [day for (day,) in days]}
+
+
 def run(clock: Clock, *, home: str, record: str = "") -> dict[str, Any]:
     """One hourly run as `tollbook run` does it, in this process; `record` names a file for its SQL.
 
@@ -385,6 +400,7 @@ if __name__ == "__main__":
         build=build,
         check=check,
         publish=publish,
+        prepare_publish=prepare_publish,
         run=run,
         hour_sql=hour_sql,
         facts=facts,

@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
-from clock import Clock, serve
-
 from anchors.read_json import loaded_facts
+from clock import Clock, serve
 
 
 def load(

@@ -11,11 +11,11 @@ from clock import Clock, serve
 def scan(clock: Clock, *, home: str, memory_limit: str, threads: int) -> dict[str, Any]:
     """Count the usage records and their ids."""
     settings = {"memory_limit": memory_limit, "threads": str(threads)}
-    with duckdb.connect(f"{home}/warehouse.duckdb", read_only=True, config=settings) as connection:
-        with clock:
-            rows, ids = connection.execute(
-                "select count(*), count(distinct usage_record_id) from marts.usage_records"
-            ).fetchall()[0]
+    connection = duckdb.connect(f"{home}/warehouse.duckdb", read_only=True, config=settings)
+    with connection, clock:
+        rows, ids = connection.execute(
+            "select count(*), count(distinct usage_record_id) from marts.usage_records"
+        ).fetchall()[0]
     return {"records": rows, "ids": ids}
 
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import duckdb
-from clock import Clock, serve
-
 from anchors.read_json import COLUMNS, reader
+from clock import Clock, serve
 
 
 def parse(clock: Clock, *, file: str, memory_limit: str, threads: int) -> dict[str, Any]:

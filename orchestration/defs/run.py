@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import socket
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +18,8 @@ from orchestration.defs.resources import Listener, listening, tollbook_resource
 from orchestration.defs.steps import RunLog
 from orchestration.warehouse.load import LoadReport
 
+# Run tag: host and process id of a run from the command line.
+_PROCESS = "tollbook/process"
 STEPS = ("extract", "load", "build", "check", "publish", "export")
 _INSTANCE = """\
 telemetry:
@@ -70,7 +74,13 @@ def run_pipeline(
     location = build_code_location(runtime, tollbook)
     job = location.definitions.resolve_job_def(only or HOURLY)
     with _instance(runtime.home) as instance, listening(runtime.home, Listener(log, progress)):
-        result = job.execute_in_process(instance=instance, raise_on_error=False, run_config=_QUIET)
+        _end_killed_runs(instance)
+        result = job.execute_in_process(
+            instance=instance,
+            raise_on_error=False,
+            run_config=_QUIET,
+            tags={_PROCESS: f"{socket.gethostname()}:{os.getpid()}"},
+        )
     if not result.success:
         log.problems.extend(_failures(result, known=log.problems))
         return RunOutcome("failed", 1, load=log.load, problems=log.problems, seconds=log.seconds)
@@ -97,6 +107,31 @@ def _instance(home: Path) -> dg.DagsterInstance:
         settings.write_text(_INSTANCE)
     logging.getLogger("alembic").setLevel(logging.ERROR)
     return dg.DagsterInstance.from_config(str(folder))
+
+
+def _end_killed_runs(instance: dg.DagsterInstance) -> None:
+    """Record as failed the runs whose process was killed: it could not, and nobody else will."""
+    unfinished = (
+        dg.DagsterRunStatus.NOT_STARTED,
+        dg.DagsterRunStatus.STARTING,
+        dg.DagsterRunStatus.STARTED,
+    )
+    for run in instance.get_runs(filters=dg.RunsFilter(statuses=unfinished)):
+        host, _, process = run.tags.get(_PROCESS, "").rpartition(":")
+        # Called before a run of this process begins: one that bears its number is an earlier one.
+        is_over = int(process or 0) == os.getpid() or not _is_alive(int(process or 0))
+        if host == socket.gethostname() and is_over:
+            instance.report_run_failed(run, message=f"Process {process} of this run was killed.")
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
 
 
 def _failures(result: dg.ExecuteInProcessResult, *, known: list[str]) -> list[str]:

@@ -26,9 +26,21 @@ class RepeatedKeyObject(dict[str, Any]):
 def decode_row(line: bytes) -> Any:
     """The JSON value of one row; numbers with a fraction become Decimal of their own text.
 
+    What LiteLLM copies from its price list into a row may be left out: `model_map_value` is then
+    an empty object.
+
     Raises:
         RefusedError: invalid_json, duplicate_json_key or bad_encoding.
     """
+    shorter = _PRICE_ENTRIES.without_known(line)
+    if shorter is not None:
+        return _decode(shorter)
+    value = _decode(line)
+    _PRICE_ENTRIES.learn_from(line)
+    return value
+
+
+def _decode(line: bytes) -> Any:
     try:
         value = _FAST.decode(line)
         if _has_plain_escapes(line) and line.count(b":") == _encode(value).count(b":"):
@@ -36,6 +48,66 @@ def decode_row(line: bytes) -> Any:
     except (msgspec.MsgspecError, UnicodeError, RecursionError, ArithmeticError, OverflowError):
         pass
     return _decode_slowly(line)
+
+
+class _Information(msgspec.Struct):
+    model_map_value: msgspec.Raw = msgspec.Raw()
+
+
+class _Metadata(msgspec.Struct):
+    model_map_information: _Information = msgspec.field(default_factory=_Information)
+
+
+class _LoggedRow(msgspec.Struct):
+    metadata: _Metadata = msgspec.field(default_factory=_Metadata)
+
+
+class _PriceEntries:
+    """The price entries met so far: two thirds of a logged row, and the same for every model.
+
+    A known entry is cut out before its row is decoded. It is itself sound, and what is around it
+    is as sound without it: the quotes of its name stand as they stood, so it is either the value
+    of a key, or the line is broken with it and without it.
+    """
+
+    _NAME = b'"model_map_value":'
+    _BEGINNING = 64
+    _MOST = 256
+
+    def __init__(self) -> None:
+        self._known: dict[bytes, bytes] = {}
+
+    def without_known(self, line: bytes) -> bytes | None:
+        """The line with `{}` for its price entry; None where it has none that is known."""
+        place = line.find(self._NAME)
+        if place < 0:
+            return None
+        start = self._start(line, place)
+        known = self._known.get(line[start : start + self._BEGINNING])
+        if known is None or not line.startswith(known, start):
+            return None
+        return line[:start] + b"{}" + line[start + len(known) :]
+
+    def learn_from(self, line: bytes) -> None:
+        """Remember the price entry of a line that was found sound."""
+        place = line.find(self._NAME)
+        if place < 0 or len(self._known) >= self._MOST:
+            return
+        try:
+            row = msgspec.json.decode(line, type=_LoggedRow)
+        except msgspec.MsgspecError:
+            return
+        entry = bytes(row.metadata.model_map_information.model_map_value)
+        start = self._start(line, place)
+        if entry[:1] == b"{" and line.startswith(entry, start):
+            self._known[entry[: self._BEGINNING]] = entry
+
+    def _start(self, line: bytes, place: int) -> int:
+        start = place + len(self._NAME)
+        return start + (line[start : start + 1] == b" ")
+
+
+_PRICE_ENTRIES = _PriceEntries()
 
 
 def _has_plain_escapes(line: bytes) -> bool:

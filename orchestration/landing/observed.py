@@ -40,6 +40,8 @@ def first_seen(landing: Path, sha256: str, as_of: datetime) -> datetime:
     if noted is not None:
         return noted
     with path.open("a", encoding="utf-8") as stream:
+        # A note that a kill cut short has no line feed; this one begins on a line of its own.
+        stream.write("\n" if stream.tell() else "")
         stream.write(json.dumps({"sha256": sha256, "observed_at": as_of.isoformat()}) + "\n")
         stream.flush()
         os.fsync(stream.fileno())

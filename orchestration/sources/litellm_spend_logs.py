@@ -640,9 +640,10 @@ def _usage_against_cost(values: Mapping[str, Any]) -> set[str]:
 
 def _holds_content(row: Mapping[str, Any], metadata: Mapping[str, Any]) -> bool:
     for name in _CONTENT_COLUMNS:
-        if row.get(name) not in (None, "", "{}", "[]", {}, []):
+        value = row.get(name)
+        if value and value not in ("{}", "[]"):
             return True
     return any(
-        isinstance(metadata[name], dict | list | str) and metadata[name]
+        metadata[name] and isinstance(metadata[name], (dict, list, str))
         for name in metadata.keys() - _KNOWN_METADATA
     )

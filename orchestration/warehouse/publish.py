@@ -95,6 +95,11 @@ def _write(connection: duckdb.DuckDBPyConnection, part: Path) -> dict[str, tuple
     return tables
 
 
+def _named(catalog: str) -> str:
+    """The catalog, which is called like its file, as an SQL identifier."""
+    return '"' + catalog.replace('"', '""') + '"'
+
+
 def _table_names(connection: duckdb.DuckDBPyConnection, source: str) -> list[str]:
     rows = connection.execute(
         "select schema_name || '.' || table_name from duckdb_tables() "
@@ -106,12 +111,11 @@ def _table_names(connection: duckdb.DuckDBPyConnection, source: str) -> list[str
 
 def _copy_table(connection: duckdb.DuckDBPyConnection, source: str, name: str) -> tuple[int, str]:
     order = _ORDER.get(name, "all")
-    connection.execute(
-        f"create table snapshot.{name} as select * from {source}.{name} order by {order}"
-    )
+    original = f"{_named(source)}.{name}"
+    connection.execute(f"create table snapshot.{name} as select * from {original} order by {order}")
     _copy_comments(connection, source, name)
     written = fingerprint(connection, f"snapshot.{name}")
-    if written != fingerprint(connection, f"{source}.{name}"):
+    if written != fingerprint(connection, original):
         raise PublishRefusedError(f"{name}: the snapshot differs from the warehouse")
     return written
 
@@ -146,15 +150,17 @@ def _copy_views(connection: duckdb.DuckDBPyConnection, source: str) -> None:
         "where database_name = ? and schema_name in (select unnest(?)) and not internal",
         [source, list(PUBLISHED_SCHEMAS)],
     ).fetchall()
+    # A catalog's name stands before a schema; an alias that happens to be equal does not.
+    schemas = "|".join(PUBLISHED_SCHEMAS)
+    catalog = re.compile(rf'(?<![\w."])"?{re.escape(source)}"?\.(?="?(?:{schemas})"?\.)')
     connection.execute("use snapshot")
     try:
         for schema, view, sql, comment in views:
-            body = re.sub(rf'"?\b{re.escape(source)}\b"?\.', "", sql)
-            connection.execute(body)
+            connection.execute(catalog.sub("", sql))
             if comment:
                 connection.execute(f"comment on view {schema}.{view} is {quoted(comment)}")
     finally:
-        connection.execute(f"use {source}")
+        connection.execute(f"use {_named(source)}")
 
 
 def _sync(path: Path) -> None:

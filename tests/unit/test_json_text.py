@@ -159,3 +159,67 @@ def test_a_fault_in_one_element_does_not_hide_the_others() -> None:
     codes = [refusal and refusal.code for refusal in map(find_refusal, document)]
 
     assert codes == [None, "duplicate_json_key", "bad_encoding"]
+
+
+# ---------------------------------------------------------------- price entries seen before
+
+
+def logged(entry: str, *, number: int = 1, more: str = "") -> bytes:
+    """A row as LiteLLM logs it, with the price entry of its model."""
+    information = f'{{"model_map_key": "m", "model_map_value": {entry}}}'
+    return (
+        f'{{"n": {number}, "metadata": {{"model_map_information": {information}{more}}}}}'.encode()
+    )
+
+
+ENTRY = '{"key": "a model of this test", "input_cost_per_token": 1e-06, "modes": ["a:b"]}'
+
+
+def test_a_price_entry_seen_before_is_left_out_and_nothing_else() -> None:
+    decode_row(logged(ENTRY))
+
+    again = decode_row(logged(ENTRY, number=2, more=', "status": "x"'))
+
+    information = {"model_map_key": "m", "model_map_value": {}}
+    assert again == {"n": 2, "metadata": {"model_map_information": information, "status": "x"}}
+
+
+def test_a_price_entry_that_differs_is_read_in_full() -> None:
+    decode_row(logged(ENTRY))
+    other = ENTRY.replace("1e-06", "2e-06")
+
+    value = decode_row(logged(other))
+
+    entry = value["metadata"]["model_map_information"]["model_map_value"]
+    assert entry["input_cost_per_token"] == Decimal("2e-06")
+
+
+@pytest.mark.parametrize("compact", [True, False])
+@pytest.mark.parametrize(
+    ("line", "code"),
+    [
+        (logged(ENTRY[:-1] + ', "key": 1}'), "duplicate_json_key"),
+        (logged(ENTRY, more=', "a": 1, "a": 2'), "duplicate_json_key"),
+        (
+            logged(ENTRY, more=f', "model_map_information": {{"model_map_value": {ENTRY}}}'),
+            "duplicate_json_key",
+        ),
+        (logged(ENTRY + ENTRY), "invalid_json"),
+        (logged(ENTRY)[:-1], "invalid_json"),
+        (logged(ENTRY + ", 5"), "invalid_json"),
+        (b'{"a": "b' + logged(ENTRY)[30:], "invalid_json"),
+        (logged(ENTRY, more=r', "a": "\u0000"'), "bad_encoding"),
+    ],
+)
+def test_a_fault_around_a_price_entry_is_found(line: bytes, code: str, compact: bool) -> None:
+    decode_row(logged(ENTRY))
+    line = line.replace(b"value: {", b"value:{") if compact else line
+
+    assert code_of(line) == code
+
+
+def test_a_text_that_looks_like_a_price_entry_is_text() -> None:
+    decode_row(logged(ENTRY))
+    text = json.dumps({"messages": f'"model_map_value": {ENTRY}', "n": 1})
+
+    assert decode_row(text.encode()) == json.loads(text)

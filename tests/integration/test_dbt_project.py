@@ -1,0 +1,78 @@
+"""The dbt project as a whole: its unit tests, its contracts, and what it says of its tables."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from integration.homes import Home
+
+from orchestration.warehouse.connection import open_warehouse
+from orchestration.warehouse.transform import (
+    PROJECT,
+    build_variables,
+    invoke_dbt,
+    manifest_path,
+    plan_build,
+)
+
+
+@pytest.fixture(scope="module")
+def home(example_home: Home, tmp_path_factory: pytest.TempPathFactory) -> Home:
+    return example_home.copy(tmp_path_factory.mktemp("dbt") / "home")
+
+
+@pytest.fixture(scope="module")
+def manifest(home: Home) -> dict[str, dict[str, dict[str, object]]]:
+    return json.loads(manifest_path(home.runtime).read_text())
+
+
+def test_every_dbt_unit_test_passes(home: Home) -> None:
+    runtime = home.runtime
+    with open_warehouse(runtime) as connection:
+        variables = build_variables(runtime, plan_build(connection, runtime))
+
+    results = invoke_dbt(runtime, ["test", "--select", "test_type:unit"], variables=variables)
+
+    assert len(results) >= 80
+    assert [(node.unique_id, node.message) for node in results if node.status != "pass"] == []
+
+
+def test_every_mart_promises_its_columns(manifest: dict[str, dict[str, dict]]) -> None:
+    marts = {
+        node["name"]: node
+        for node in manifest["nodes"].values()
+        if node["resource_type"] == "model" and node["schema"] == "marts"
+    }
+
+    assert len(marts) >= 8
+    assert [name for name, mart in marts.items() if not mart["contract"]["enforced"]] == []
+    assert [name for name, mart in marts.items() if not mart["description"]] == []
+
+
+def test_every_published_table_and_column_says_what_it_is(home: Home) -> None:
+    undescribed = home.query("""
+        select schema_name || '.' || table_name || '.' || column_name
+        from duckdb_columns()
+        where schema_name in ('marts', 'audit', 'reference') and comment is null
+        union all
+        select schema_name || '.' || table_name
+        from duckdb_tables()
+        where schema_name in ('marts', 'audit', 'reference') and comment is null
+        """)
+
+    assert undescribed == []
+
+
+def test_every_model_states_its_grain_first() -> None:
+    models = sorted(Path(PROJECT / "models").rglob("*.sql"))
+
+    silent = [
+        path.name
+        for path in models
+        if not any(line.startswith("-- Grain:") for line in path.read_text().splitlines()[:8])
+    ]
+
+    assert len(models) > 25
+    assert silent == []
