@@ -40,7 +40,7 @@ test: $(STAMP) ## Lint, type-check and run every test.
 
 .PHONY: lint-sql
 lint-sql: $(STAMP) ## Lint the SQL models.
-	$(BIN)/sqlfluff lint models dbt_project/macros tests/dbt
+	TOLLBOOK_DATABASE=:memory: TOLLBOOK_TEMP=target/tmp $(BIN)/sqlfluff lint models tests/dbt
 
 .PHONY: lock
 lock: ## Resolve the dependencies anew.

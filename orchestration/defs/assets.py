@@ -126,9 +126,11 @@ def _events(
 ) -> Iterator[dg.Output[None] | dg.AssetCheckResult]:
     """dbt's results as events of the assets and checks this run selected, in order of lineage."""
     by_name = {node.unique_id.split(".")[2]: node for node in nodes}
+    # The outputs of a step are its assets and, where only some are selected, its checks.
+    selected = context.op_execution_context.selected_output_names
+    selected = context.selected_asset_keys
     outputs = {
-        context.op_execution_context.asset_key_for_output(output): output
-        for output in context.op_execution_context.selected_output_names
+        key: name for name, key in context.assets_def.keys_by_output_name.items() if key in selected
     }
     for key in TopologicalSorter(context.assets_def.asset_deps).static_order():
         if key in outputs:

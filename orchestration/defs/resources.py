@@ -1,5 +1,7 @@
 """The one resource: a home with its settings, bound once from what config.py read."""
 
+import os
+import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -9,6 +11,14 @@ import dagster as dg
 
 from orchestration.config import Runtime, read_runtime
 from orchestration.defs.steps import RunLog, Steps
+
+# Run tag that names the process of a run, so that a killed one can be told from one at work.
+PROCESS_TAG = "tollbook/process"
+
+
+def this_process() -> str:
+    """Host and process id."""
+    return f"{socket.gethostname()}:{os.getpid()}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +70,11 @@ class Tollbook(dg.ConfigurableResource):
 
     def steps(self, context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext) -> Steps:
         """The steps of the run that `context` belongs to."""
-        listener = _LISTENERS.get(self.home) or Listener(RunLog(), context.log.info)
+        listener = _LISTENERS.get(self.home)
+        if listener is None:
+            listener = Listener(RunLog(), context.log.info)
+            operation = context.op_execution_context
+            operation.instance.add_run_tags(operation.run_id, {PROCESS_TAG: this_process()})
         return Steps(
             runtime=self.runtime(),
             run=context.op_execution_context.run_id,

@@ -12,14 +12,19 @@ from pathlib import Path
 import dagster as dg
 
 from orchestration.config import ConfigurationError, Runtime
+from orchestration.defs.assets import WAREHOUSE_POOL
 from orchestration.defs.code_location import build_code_location
 from orchestration.defs.jobs import HOURLY
-from orchestration.defs.resources import Listener, listening, tollbook_resource
+from orchestration.defs.resources import (
+    PROCESS_TAG,
+    Listener,
+    listening,
+    this_process,
+    tollbook_resource,
+)
 from orchestration.defs.steps import RunLog
 from orchestration.warehouse.load import LoadReport
 
-# Run tag: host and process id of a run from the command line.
-_PROCESS = "tollbook/process"
 STEPS = ("extract", "load", "build", "check", "publish", "export")
 _INSTANCE = """\
 telemetry:
@@ -75,11 +80,15 @@ def run_pipeline(
     job = location.definitions.resolve_job_def(only or HOURLY)
     with _instance(runtime.home) as instance, listening(runtime.home, Listener(log, progress)):
         _end_killed_runs(instance)
+        holder = _run_at_work(instance)
+        if holder is not None:
+            problem = f"run {holder} is writing the warehouse; wait for that run to end"
+            return RunOutcome("failed", 1, problems=[problem])
         result = job.execute_in_process(
             instance=instance,
             raise_on_error=False,
             run_config=_QUIET,
-            tags={_PROCESS: f"{socket.gethostname()}:{os.getpid()}"},
+            tags={PROCESS_TAG: this_process()},
         )
     if not result.success:
         log.problems.extend(_failures(result, known=log.problems))
@@ -117,14 +126,29 @@ def _end_killed_runs(instance: dg.DagsterInstance) -> None:
         dg.DagsterRunStatus.STARTED,
     )
     for run in instance.get_runs(filters=dg.RunsFilter(statuses=unfinished)):
-        host, _, process = run.tags.get(_PROCESS, "").rpartition(":")
-        # Called before a run of this process begins: one that bears its number is an earlier one.
-        is_over = int(process or 0) == os.getpid() or not _is_alive(int(process or 0))
-        if host == socket.gethostname() and is_over:
+        host, _, process = run.tags.get(PROCESS_TAG, "").rpartition(":")
+        if host == socket.gethostname() and not _is_alive(int(process)):
             instance.report_run_failed(run, message=f"Process {process} of this run was killed.")
 
 
+def _run_at_work(instance: dg.DagsterInstance) -> str | None:
+    """The run that holds the warehouse's slot; one that has ended gives it back first.
+
+    A killed step keeps its slot, and Dagster would let every later run wait for it, for ever.
+    """
+    storage = instance.event_log_storage
+    slot = storage.get_concurrency_info(WAREHOUSE_POOL)
+    for run_id in sorted(slot.active_run_ids | slot.assigned_run_ids | slot.pending_run_ids):
+        run = instance.get_run_by_id(run_id)
+        if run is None or run.is_finished:
+            storage.free_concurrency_slots_for_run(run_id)
+    return min(storage.get_concurrency_info(WAREHOUSE_POOL).active_run_ids, default=None)
+
+
 def _is_alive(process: int) -> bool:
+    if process == os.getpid():
+        # No run of this process has begun: the one that bears its number is of an earlier one.
+        return False
     try:
         os.kill(process, 0)
     except ProcessLookupError:

@@ -114,7 +114,6 @@ def inputs_fingerprint(runtime: Runtime) -> str:
     digest.update(settings.pricing.model_dump_json().encode())
     digest.update(settings.privacy.model_dump_json().encode())
     digest.update(settings.quality.model_dump_json().encode())
-    digest.update(settings.quality.model_dump_json().encode())
     digest.update((PROJECT / "dbt_project.yml").read_bytes())
     digest.update(duckdb.__version__.encode())
     for folder in (PROJECT / "models", PROJECT / "dbt_project" / "macros", runtime.seeds):

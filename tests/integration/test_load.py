@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from datetime import date, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -530,40 +530,39 @@ def test_damaged_evidence_is_rejected_and_the_rest_goes_on(
 # ---------------------------------------------------------------- kills
 
 
-@dataclass(frozen=True)
-class Killing:
-    """Loads that were started and killed, one for each home."""
-
-    homes: list[LoaderHome]
-    results: list[dict[str, Any]]
-
-
-def kill_loads(homes: list[LoaderHome], orders: list[dict[str, Any]]) -> Killing:
-    text = "".join(
-        json.dumps({"home": str(home.path), **order}) + "\n"
-        for home, order in zip(homes, orders, strict=True)
-    )
-    done = subprocess.run(
+@pytest.fixture
+def killer() -> Iterator[Callable[..., dict[str, Any]]]:
+    """Starts the load of a home and kills it as ordered; says whether it was, and when."""
+    process = subprocess.Popen(
         [sys.executable, "-m", "fixtures.killed_load"],
-        input=text,
-        capture_output=True,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
         text=True,
-        timeout=120,
-        check=True,
         env={**os.environ, "PYTHONPATH": str(TESTS)},
     )
-    return Killing(homes, [json.loads(line) for line in done.stdout.splitlines()])
+    assert process.stdin is not None
+    assert process.stdout is not None
+    orders, results = process.stdin, process.stdout
+
+    def kill(home: LoaderHome, **order: Any) -> dict[str, Any]:
+        orders.write(json.dumps({"home": str(home.path), **order}) + "\n")
+        orders.flush()
+        return json.loads(results.readline())
+
+    yield kill
+    orders.close()
+    process.wait(timeout=30)
+    results.close()
 
 
-def prepared_homes(folder: Path, empty_warehouse: Path, number: int) -> list[LoaderHome]:
-    homes = [LoaderHome.create(folder / str(n), empty_warehouse) for n in range(number)]
-    for home in homes:
-        rows = month_of_rows()
-        home.drop("1.jsonl", lines(*rows[:40], row(200, spend=-1), row(201, messages="text")))
-        home.drop("2.csv", table(*(dict(row(0), **each) for each in rows[30:62])))
-        home.drop("3.jsonl", lines(*rows[40:]))
-        home.drop("p.json", catalog_of(1e-06), source=PRICES)
-    return homes
+def prepared_home(path: Path, empty_warehouse: Path) -> LoaderHome:
+    home = LoaderHome.create(path, empty_warehouse)
+    rows = month_of_rows()
+    home.drop("1.jsonl", lines(*rows[:40], row(200, spend=-1), row(201, messages="text")))
+    home.drop("2.csv", table(*(dict(row(0), **each) for each in rows[30:62])))
+    home.drop("3.jsonl", lines(*rows[40:]))
+    home.drop("p.json", catalog_of(1e-06), source=PRICES)
+    return home
 
 
 def assert_healed(home: LoaderHome, undisturbed: dict[str, Any], names: set[str]) -> None:
@@ -574,23 +573,27 @@ def assert_healed(home: LoaderHome, undisturbed: dict[str, Any], names: set[str]
 
 
 def test_a_load_killed_at_any_moment_ends_as_if_nothing_had_happened(
-    tmp_path: Path, empty_warehouse: Path
+    tmp_path: Path, empty_warehouse: Path, killer: Callable[..., dict[str, Any]]
 ) -> None:
     chance = random.Random(20260630)  # noqa: S311  # reproducible moments, no secret
-    first, *homes = prepared_homes(tmp_path, empty_warehouse, 25)
-    never = {"step": "load.hash_file", "when": "after", "call": 99}
-    (whole,) = kill_loads([first], [never]).results
-    undisturbed, names = remembered(first), files_of(first)
-    assert not whole["killed"]
-    assert undisturbed["differences"] == []
+    whole = prepared_home(tmp_path / "whole", empty_warehouse)
+    longest = killer(whole, step="load.hash_file", when="after", call=99)["seconds"]
+    undisturbed, names = remembered(whole), files_of(whole)
     assert len(undisturbed["litellm__spend_logs"]) == 67
+    assert undisturbed["differences"] == []
 
-    moments = [chance.uniform(0.02, whole["seconds"]) for _ in homes]
-    killing = kill_loads(homes, [{"after": moment} for moment in moments])
-
-    assert sum(result["killed"] for result in killing.results) >= 20
-    for home in homes:
+    kills = 0
+    for number in range(60):
+        home = prepared_home(tmp_path / str(number), empty_warehouse)
+        result = killer(home, after=chance.uniform(0.02, longest))
+        # A machine that became faster ends before its kill; the next one comes earlier.
+        kills += result["killed"]
+        longest = longest if result["killed"] else longest * 0.8
         assert_healed(home, undisturbed, names)
+        if kills == 20:
+            break
+
+    assert kills == 20
 
 
 STEPS = [
@@ -608,23 +611,17 @@ STEPS = [
 
 
 def test_a_load_killed_at_any_step_ends_as_if_nothing_had_happened(
-    tmp_path: Path, empty_warehouse: Path
+    tmp_path: Path, empty_warehouse: Path, killer: Callable[..., dict[str, Any]]
 ) -> None:
-    orders = [
-        {"step": step, "when": when, "call": call}
-        for step, call in STEPS
-        for when in ("before", "after")
-    ]
-    first, *homes = prepared_homes(tmp_path, empty_warehouse, len(orders) + 1)
-    first.load()
-    undisturbed, names = remembered(first), files_of(first)
+    whole = prepared_home(tmp_path / "whole", empty_warehouse)
+    whole.load()
+    undisturbed, names = remembered(whole), files_of(whole)
 
-    killing = kill_loads(homes, orders)
-
-    survivors = [order for order, r in zip(orders, killing.results, strict=True) if not r["killed"]]
-    assert survivors == []
-    for home in homes:
-        assert_healed(home, undisturbed, names)
+    for step, call in STEPS:
+        for when in ("before", "after"):
+            home = prepared_home(tmp_path / f"{step} {when}", empty_warehouse)
+            assert killer(home, step=step, when=when, call=call)["killed"]
+            assert_healed(home, undisturbed, names)
 
 
 # ---------------------------------------------------------------- a database that lost its end
@@ -656,12 +653,12 @@ def test_a_database_that_lost_batches_is_noticed_and_healed_from_landing(
     assert remembered(loader_home) == whole
 
 
-def test_a_log_cut_short_is_noticed_and_healed_from_landing(loader_home: LoaderHome) -> None:
+def test_a_log_cut_short_is_noticed_and_healed_from_landing(
+    loader_home: LoaderHome, killer: Callable[..., dict[str, Any]]
+) -> None:
     drop_mixed_month(loader_home)
     # A process that ends without closing the database leaves its last batches in the log.
-    order = {"step": "ledger.Ledger.write_head", "when": "after", "call": 1}
-    (result,) = kill_loads([loader_home], [order]).results
-    assert result["killed"]
+    assert killer(loader_home, step="ledger.Ledger.write_head", when="after", call=1)["killed"]
     log = loader_home.path / "warehouse.duckdb.wal"
     whole_size = log.stat().st_size
     os.truncate(log, whole_size // 3)

@@ -295,19 +295,25 @@ print("ended", outcome.status, flush=True)
 """
 
 
-def kill_at(home: Home, line: str) -> None:
-    """Start a run, and kill it with SIGKILL as soon as it reports `line`."""
+def start_run(home: Home, until: str) -> subprocess.Popen[str]:
+    """A run in a process of its own, stopped as soon as it reports a line that begins so."""
     process = subprocess.Popen(
         [sys.executable, "-c", RUN, str(home.path), home.as_of], stdout=subprocess.PIPE, text=True
     )
     assert process.stdout is not None
     reported = ""
     for reported in process.stdout:
-        if reported.startswith(line):
-            process.send_signal(signal.SIGKILL)
-            break
+        if reported.startswith(until):
+            process.send_signal(signal.SIGSTOP)
+            return process
+    raise AssertionError(f"the run never reported {until!r}; its last words: {reported!r}")
+
+
+def kill(process: subprocess.Popen[str]) -> None:
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert process.stdout is not None
     process.stdout.close()
-    assert process.wait() == -signal.SIGKILL, f"never reported {line!r}, but {reported!r}"
 
 
 def test_runs_killed_in_load_build_and_publish_end_like_an_undisturbed_one(
@@ -323,10 +329,15 @@ def test_runs_killed_in_load_build_and_publish_end_like_an_undisturbed_one(
         target.write_bytes(source.read_bytes())
         os.utime(target, ns=(source.stat().st_atime_ns, source.stat().st_mtime_ns))
 
-    kill_at(home, "load 5 of 7")
-    kill_at(home, "build 20 of")
-    kill_at(home, "publish: writing")
-    assert not home.published.exists()
+    for line in ("load 5 of 7", "build 20 of", "publish: writing"):
+        process = start_run(home, until=line)
+        if line.startswith("build"):
+            # A run at work is not a killed one: who comes second says so and leaves.
+            second = home.run()
+            assert (second.status, second.exit_code) == ("failed", 1)
+            assert "is writing the warehouse; wait for that run to end" in second.problems[0]
+        kill(process)
+        assert not home.published.exists()
     outcome = home.run()
 
     assert (outcome.status, outcome.exit_code, outcome.problems) == ("published", 0, [])
