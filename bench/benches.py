@@ -894,7 +894,7 @@ def _example_values(database: Path) -> dict[str, str]:
 
 def peers(place: Workplace, sizes: Sizes) -> list[Result]:
     """Load and exact daily roll-up by other tools; each in the environment at <folder>/peers."""
-    python = place.folder / "peers" / "bin" / "python"
+    python = place.folder.parent / "peers" / "bin" / "python"
     if not python.is_file():
         say(f"  skipped: no peers environment at {python.parent.parent} (bench/peers/README.md)")
         return []

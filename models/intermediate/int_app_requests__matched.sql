@@ -19,7 +19,7 @@ logged_ids as (
         request_id as logged_id,
         usage_record_id
     from usage
-    union
+    union all
     select
         gateway,
         trace_id as logged_id,
@@ -45,27 +45,23 @@ by_id as (
     from named
 ),
 
-unnamed as (
-    select usage.*
-    from usage
-    left join named on usage.usage_record_id = named.usage_record_id
-    where named.usage_record_id is null
-),
-
 by_fingerprint as (
     select distinct
         app.gateway,
         app.request_id
     from app
-    inner join unnamed
+    inner join usage
         on
-            app.gateway = unnamed.gateway
-            and app.api_key_id = unnamed.api_key_id
-            and app.input_tokens = unnamed.input_total_tokens
-            and app.output_tokens = unnamed.output_total_tokens
-            and unnamed.started_at between app.occurred_at - interval 60 second
+            app.gateway = usage.gateway
+            and app.api_key_id = usage.api_key_id
+            and app.input_tokens = usage.input_total_tokens
+            and app.output_tokens = usage.output_total_tokens
+            and usage.started_at between app.occurred_at - interval 60 second
             and app.occurred_at + interval 60 second
-    where app.bare_model in (unnamed.model, unnamed.model_group) or app.model = unnamed.model_group
+    left join named on usage.usage_record_id = named.usage_record_id
+    where
+        named.usage_record_id is null
+        and (app.bare_model in (usage.model, usage.model_group) or app.model = usage.model_group)
 ),
 
 judged as (

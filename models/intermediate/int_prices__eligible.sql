@@ -4,7 +4,9 @@
 -- an ended or not yet valid price is eligible too, for its own time.
 
 with contexts as (
-    select * from {{ ref('int_usage__price_contexts') }}
+    select
+        {{ price_context() | join(',\n        ') }}
+    from {{ ref('int_usage__price_contexts') }}
     union
     select
         cast(null as varchar) as price_provider,

@@ -1,19 +1,18 @@
-{{ config(materialized='incremental', incremental_strategy='append') }}
--- Grain: one row per context in which something was priced: provider, model, tier, batch, size of
--- input, region, as the gateways wrote them. Small, and it only grows.
+{{ config(materialized='incremental', incremental_strategy='touched_days') }}
+-- Grain: one row per UTC day and context in which something was priced: provider, model, tier,
+-- batch, size of input, region, as the gateways wrote them. Days are kept so that a context goes
+-- when its last record does.
 
 with usage as (
-    select distinct
-        {{ price_context() | join(',\n        ') }}
-    from {{ ref('int_usage__classified') }}
+    select * from {{ ref('int_usage__classified') }}
     where price_model is not null
+),
+
+contexts as (
+    select distinct
+        cast(started_at as date) as usage_date,
+        {{ price_context() | join(',\n        ') }}
+    from usage
 )
 
-select *
-from usage
-{% if is_incremental() %}
-where
-    ({{ price_context() | join(', ') }}) not in (
-        select ({{ price_context() | join(', ') }}) from {{ this }}
-    )
-{% endif %}
+select * from contexts

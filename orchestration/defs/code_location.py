@@ -7,7 +7,13 @@ from dataclasses import dataclass
 import dagster as dg
 
 from orchestration.config import Runtime
-from orchestration.defs.assets import landing_specs, load_asset, model_assets, publish_asset
+from orchestration.defs.assets import (
+    LEDGER_KEYS,
+    landing_specs,
+    load_asset,
+    model_assets,
+    publish_asset,
+)
 from orchestration.defs.checks import warehouse_checks
 from orchestration.defs.jobs import hourly_schedule, jobs
 from orchestration.defs.resources import Tollbook
@@ -30,6 +36,8 @@ def build_code_location(runtime: Runtime, tollbook: Tollbook) -> CodeLocation:
     models = model_assets(ensure_manifest(runtime))
     checks = warehouse_checks(models)
     published_from = [key for key in models.keys if key.path[0] in _PUBLISHED_LAYERS]
+    # The ledger is published as it is.
+    published_from += LEDGER_KEYS
     definitions = dg.Definitions(
         assets=[
             *landing_specs(runtime),

@@ -29,6 +29,8 @@ STEPS = ("extract", "load", "build", "check", "publish", "export")
 _INSTANCE = """\
 telemetry:
   enabled: false
+nux:
+  enabled: false
 concurrency:
   pools:
     default_limit: 1

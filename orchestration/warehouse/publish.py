@@ -95,9 +95,9 @@ def _write(connection: duckdb.DuckDBPyConnection, part: Path) -> dict[str, tuple
     return tables
 
 
-def _named(catalog: str) -> str:
-    """The catalog, which is called like its file, as an SQL identifier."""
-    return '"' + catalog.replace('"', '""') + '"'
+def _named(name: str) -> str:
+    """The name as an SQL identifier; a catalog is called like its file."""
+    return '"' + name.replace('"', '""') + '"'
 
 
 def _table_names(connection: duckdb.DuckDBPyConnection, source: str) -> list[str]:
@@ -122,17 +122,28 @@ def _copy_table(connection: duckdb.DuckDBPyConnection, source: str, name: str) -
 
 def _copy_comments(connection: duckdb.DuckDBPyConnection, source: str, name: str) -> None:
     schema, _, table = name.partition(".")
-    where = "database_name = ? and schema_name = ? and table_name = ? and comment is not null"
     described = connection.execute(
-        f"select comment from duckdb_tables() where {where}", [source, schema, table]
+        "select comment from duckdb_tables() where database_name = ? and schema_name = ? "
+        "and table_name = ? and comment is not null",
+        [source, schema, table],
     ).fetchall()
     for (comment,) in described:
         connection.execute(f"comment on table snapshot.{name} is {quoted(comment)}")
+    _copy_column_comments(connection, source, schema, table)
+
+
+def _copy_column_comments(
+    connection: duckdb.DuckDBPyConnection, source: str, schema: str, relation: str
+) -> None:
     columns = connection.execute(
-        f"select column_name, comment from duckdb_columns() where {where}", [source, schema, table]
+        "select column_name, comment from duckdb_columns() where database_name = ? "
+        "and schema_name = ? and table_name = ? and comment is not null",
+        [source, schema, relation],
     ).fetchall()
     for column, comment in columns:
-        connection.execute(f'comment on column snapshot.{name}."{column}" is {quoted(comment)}')
+        connection.execute(
+            f"comment on column snapshot.{schema}.{relation}.{_named(column)} is {quoted(comment)}"
+        )
 
 
 def fingerprint(connection: duckdb.DuckDBPyConnection, relation: str) -> tuple[int, str]:
@@ -159,6 +170,7 @@ def _copy_views(connection: duckdb.DuckDBPyConnection, source: str) -> None:
             connection.execute(catalog.sub("", sql))
             if comment:
                 connection.execute(f"comment on view {schema}.{view} is {quoted(comment)}")
+            _copy_column_comments(connection, source, schema, view)
     finally:
         connection.execute(f"use {_named(source)}")
 

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from integration.homes import EXAMPLE, REPOSITORY, Home, differing, hash_marts
 from orchestration.defs.assets import LEDGER_KEYS, PUBLISHED, RAW_KEYS, WAREHOUSE_POOL
 from orchestration.defs.checks import check_names
 from orchestration.defs.code_location import build_code_location
-from orchestration.defs.resources import tollbook_resource
+from orchestration.defs.resources import PROCESS_TAG, this_process, tollbook_resource
 from orchestration.warehouse.invariants import INVARIANTS
 
 # ---------------------------------------------------------------- the graph
@@ -71,8 +72,9 @@ def test_every_model_is_made_from_what_dbt_says_it_reads(
 
 
 def test_lineage_runs_from_landing_through_every_layer_to_what_is_published(
-    parents: dict[str, set[str]],
+    parents: dict[str, set[str]], manifest: dict[str, Any]
 ) -> None:
+    seeds = {asset_of(n) for n in manifest["nodes"].values() if n["resource_type"] == "seed"}
     layers = {
         "landing": set(),
         "raw": {"landing"},
@@ -82,14 +84,14 @@ def test_lineage_runs_from_landing_through_every_layer_to_what_is_published(
         "intermediate": {"staging", "intermediate", "marts"},
         "marts": {"staging", "intermediate", "marts", "audit", "reference"},
         "exports": {"marts", "reference"},
-        "published": {"marts", "exports", "reference"},
+        "published": {"marts", "exports", "audit", "reference"},
     }
     published = PUBLISHED.to_user_string()
 
     for asset, made_from in parents.items():
         layer = asset.partition("/")[0]
         assert {parent.partition("/")[0] for parent in made_from} <= layers[layer], asset
-        assert made_from or layer == "landing", f"{asset} is made from nothing"
+        assert made_from or layer == "landing" or asset in seeds, f"{asset} is made from nothing"
     assert {asset for asset in parents if asset.startswith("marts/")} <= parents[published]
     assert set(upstream(published, parents)) == parents.keys() - {published}
 
@@ -129,7 +131,7 @@ def test_every_check_judges_an_asset_that_is_there(
     data_tests = {
         node["name"]
         for node in manifest["nodes"].values()
-        if node["resource_type"] == "test" and node["attached_node"]
+        if node["resource_type"] == "test" and node.get("attached_node")
     }
 
     assert set(checks.values()) <= parents.keys()
@@ -142,16 +144,10 @@ def test_every_check_judges_an_asset_that_is_there(
 
 def test_publishing_waits_for_the_checks(definitions: dg.Definitions) -> None:
     job = definitions.resolve_job_def("hourly")
-    (publish,) = [node for node in job.nodes if node.name == "published__tollbook"]
+    structure = job.graph.dependency_structure
     waits_for = {
-        each.node
-        for inputs in [job.graph.dependencies[key] for key in job.graph.dependencies]
-        for definition in inputs.values()
-        for each in definition.get_node_dependencies()
-        if inputs
-        is job.graph.dependencies[
-            next(key for key in job.graph.dependencies if key.name == publish.name)
-        ]
+        output.node_name
+        for output in structure.all_upstream_outputs_from_node("published__tollbook")
     }
 
     assert "check_warehouse" in waits_for
@@ -161,7 +157,7 @@ def test_whatever_writes_the_warehouse_shares_one_slot(
     definitions: dg.Definitions, example_home: Home
 ) -> None:
     job = definitions.resolve_job_def("hourly")
-    pools = {node.name: set(node.definition.pool and [node.definition.pool]) for node in job.nodes}
+    pools = {node.name: node.definition.pool for node in job.nodes}
 
     assert set(pools) == {
         "load_landing_files",
@@ -169,7 +165,7 @@ def test_whatever_writes_the_warehouse_shares_one_slot(
         "check_warehouse",
         "published__tollbook",
     }
-    assert all(pool == {WAREHOUSE_POOL} for pool in pools.values())
+    assert set(pools.values()) == {WAREHOUSE_POOL}
     with dg.DagsterInstance.from_config(str(example_home.path / "dagster")) as instance:
         assert instance.get_settings("concurrency")["pools"]["default_limit"] == 1
 
@@ -248,6 +244,24 @@ def test_failed_run_is_recorded_as_failed(example_home: Home, tmp_path: Path) ->
         ]
     assert not evaluation.passed
     assert evaluation.metadata["failing_rows"].value == 1
+
+
+def test_run_started_from_the_user_interface_names_its_process_and_takes_the_clock_as_it_is(
+    example_home: Home, tmp_path: Path
+) -> None:
+    home = example_home.copy(tmp_path / "home")
+    runtime = home.runtime
+    job = build_code_location(runtime, tollbook_resource(runtime)).definitions.resolve_job_def(
+        "check"
+    )
+    with dg.DagsterInstance.from_config(str(home.path / "dagster")) as instance:
+        result = job.execute_in_process(instance=instance)
+
+    newest, _ = runs_of(home)
+    assert result.success
+    assert newest.tags[PROCESS_TAG] == this_process()
+    ((checked_at,),) = home.query("select distinct checked_at from audit.check_results")
+    assert abs(datetime.now(UTC).replace(tzinfo=None) - checked_at) < timedelta(minutes=5)
 
 
 def test_definitions_load_in_a_fresh_process(example_home: Home) -> None:

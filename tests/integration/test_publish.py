@@ -40,6 +40,8 @@ def small(tmp_path: Path) -> Home:
         "create table marts.totals as select 20000 as entries, 1 as run",
         "create view marts.runs as select run, count(*) as entries from warehouse.marts.entries "
         "group by run",
+        "comment on view marts.runs is 'Entries by run.'",
+        "comment on column marts.runs.entries is 'How many.'",
         "create table audit.state (name varchar, value varchar)",
     )
     return home
@@ -266,6 +268,18 @@ def test_fingerprint_sees_a_changed_value_and_a_swap_between_rows(small: Home) -
         pairs = publish.fingerprint(connection, "pairs")
         connection.execute("update pairs set x = case x when 'a' then 'b' else 'a' end")
         assert publish.fingerprint(connection, "pairs") != pairs
+
+
+def test_comments_of_tables_views_and_columns_go_with_them(small: Home) -> None:
+    with open_warehouse(small.runtime) as connection:
+        publish.publish(connection, small.runtime)
+
+    assert query(
+        small.published,
+        "select comment from duckdb_tables() where comment is not null union all "
+        "select comment from duckdb_views() where comment is not null and not internal union all "
+        "select comment from duckdb_columns() where comment is not null order by all",
+    ) == [("Entries by run.",), ("Entries.",), ("How many.",), ("Run; the same in every row.",)]
 
 
 def test_manifest_says_what_the_published_version_holds(small: Home) -> None:

@@ -19,7 +19,7 @@ newest as (
         source.prompt_tokens,
         source.completion_tokens,
         source.total_tokens,
-        coalesce(source.batch_model_count, 1) as part_count,
+        greatest(coalesce(source.batch_model_count, 1), 1) as part_count,
         source._row_hash
     from source
     inner join contested
