@@ -60,12 +60,3 @@
 {% macro stated_count(column) -%}
     least(coalesce({{ column }}, 0), {{ count_limit() }})
 {%- endmacro %}
-
-{#- A count that sums cannot overflow with: beyond 10^15 it is as impossible as at 10^15, and a
-    record with a count of 10^12 or more has no known quantity. -#}
-{% macro countable(expression) -%}
-    case
-        when {{ expression }} > 1000000000000000 then 1000000000000000
-        else {{ expression }}
-    end
-{%- endmacro %}

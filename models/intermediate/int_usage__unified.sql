@@ -19,8 +19,8 @@ parts as (
         coalesce(batch_usage.batch_model, spend_logs.model) as model,
         {% for name in litellm_quantities() -%}
         case
-            when batch_usage.batch_model is null then {{ countable('spend_logs.' ~ name) }}
-            else {{ countable('batch_usage.' ~ name) }}
+            when batch_usage.batch_model is null then spend_logs.{{ name }}
+            else batch_usage.{{ name }}
         end as {{ name }},
         {% endfor -%}
         -- The totals of the row are those of the whole batch.
@@ -63,8 +63,8 @@ named as (
         coalesce(status, 'success') as status,
         -- The whole charge of a batch of several models stands on its first model.
         case when part_number = 1 then spend end as gateway_cost,
-        coalesce(usage_prompt_tokens, {{ countable('prompt_tokens') }}) as prompt_tokens,
-        coalesce(usage_completion_tokens, {{ countable('completion_tokens') }}) as completion_tokens,
+        coalesce(usage_prompt_tokens, prompt_tokens) as prompt_tokens,
+        coalesce(usage_completion_tokens, completion_tokens) as completion_tokens,
         * exclude (
             _gateway, request_id, started_at, ended_at, api_key_id, part_number, batch_model_count,
             model, model_group, call_type, region, cache_hit, status, spend, prompt_tokens,

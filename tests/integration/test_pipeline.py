@@ -206,7 +206,7 @@ def delivered(tmp_path_factory: pytest.TempPathFactory) -> Delivered:
 
 def test_deliveries_in_turn_equal_a_full_refresh_and_one_big_load(delivered: Delivered) -> None:
     """Late rows, restatements, a duplicate days later, and a price catalog after its time."""
-    assert set(differing(delivered.in_turn, delivered.refreshed)) <= {"price_sets"}
+    assert differing(delivered.in_turn, delivered.refreshed) == []
     assert differing(delivered.refreshed, delivered.at_once) == []
 
 
@@ -220,17 +220,6 @@ def test_deliveries_built_only_the_days_they_touched(delivered: Delivered) -> No
     assert last is not None
     assert {*WEEKS[3]} < last < set(range(1, 32))
     assert (delivered.restatements, delivered.duplicates) == (20, 1)
-
-
-@pytest.mark.xfail(
-    strict=True,
-    reason="int_usage__price_contexts only grows: price_sets keeps contexts no record has any more",
-)
-def test_price_sets_of_deliveries_in_turn_are_those_of_a_full_refresh(
-    delivered: Delivered,
-) -> None:
-    """The restated rows were first logged with another tier than they settled in."""
-    assert delivered.in_turn["price_sets"] == delivered.refreshed["price_sets"]
 
 
 # ---------------------------------------------------------------- NULL is not 0
