@@ -337,7 +337,7 @@ def build(home: Home) -> dict[str, Verdict]:
     runtime = home.runtime
     with open_warehouse(runtime) as connection:
         plan = transform.plan_build(connection, runtime, full_refresh=True)
-    nodes = transform.build_marts(runtime, plan, select=["+usage_records"])
+    nodes = transform.build_marts(runtime, plan, select=["+cost_lines"])
     assert transform.failed_nodes(nodes) == []
     found = home.query("""
         select
