@@ -42,6 +42,16 @@ test: $(STAMP) ## Lint, type-check and run every test.
 lint-sql: $(STAMP) ## Lint the SQL models.
 	TOLLBOOK_DATABASE=:memory: TOLLBOOK_TEMP=target/tmp $(BIN)/sqlfluff lint models tests/dbt
 
+.PHONY: bench bench-quick bench-full
+bench: $(STAMP) ## Measure every bench beside its anchor, in minutes; writes docs/performance.md.
+	$(BIN)/python bench/run.py
+
+bench-quick: $(STAMP) ## Check that every bench still gives the right results; measures nothing.
+	$(BIN)/python bench/run.py --quick
+
+bench-full: $(STAMP) ## The sizes of the goals, up to 100 M rows; hours, and 50 GB of disk.
+	$(BIN)/python bench/run.py --full
+
 .PHONY: lock
 lock: ## Resolve the dependencies anew.
 	$(BIN)/uv pip compile pyproject.toml --group dev --generate-hashes --no-emit-index-url --no-header --universal --python-version 3.11 --upgrade -o requirements.lock

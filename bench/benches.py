@@ -43,6 +43,7 @@ class Sizes:
         query: Rows of the history that questions are asked of.
         price_dates: Days on which a price catalog was observed.
         pairs: Measurements of each side.
+        extract: Spend logs of the database that is read.
         is_one_history: Whether all benches share one history, to save its preparation.
     """
 
@@ -60,6 +61,7 @@ class Sizes:
     peer: int
     price_dates: int
     pairs: int
+    extract: int = 3_000
     is_one_history: bool = False
 
 
@@ -96,6 +98,7 @@ SIZES = {
         peer=100_000,
         price_dates=50,
         pairs=5,
+        extract=200_000,
     ),
     "full": Sizes(
         load=2_000_000,
@@ -112,6 +115,7 @@ SIZES = {
         peer=1_000_000,
         price_dates=50,
         pairs=5,
+        extract=1_000_000,
     ),
 }
 
@@ -236,6 +240,38 @@ def load_parquet(place: Workplace, sizes: Sizes) -> list[Result]:
             bar=Bar(2, 1.2),
             anchor=("anchors/copy_parquet.py", "load"),
             anchor_name="create table as from the file",
+        )
+    ]
+
+
+# ---------------------------------------------------------------- extracting
+
+
+def extract_postgres(place: Workplace, sizes: Sizes) -> list[Result]:
+    """Every spend log of a LiteLLM database into landing files."""
+    from postgres import litellm_server
+
+    with litellm_server(sizes.extract, days=10) as (_, dsn):
+        home = place.folder / "scratch" / "extract"
+
+        def ours(_pair: int) -> Sample:
+            return place.children.act("extract.py", "land", home=home, dsn=dsn)
+
+        def theirs(_pair: int) -> Sample:
+            return place.children.act("anchors/adbc_read.py", "read", dsn=dsn)
+
+        found = compare(ours, theirs, pairs=sizes.pairs)
+    shutil.rmtree(home, ignore_errors=True)
+    seconds = sorted(sample.wall for sample in found.target)[len(found.target) // 2]
+    return [
+        result_of(
+            found,
+            Bar(1.4, 1.05),
+            name="extract-postgres",
+            variant="",
+            anchor_name="the same columns by ADBC alone",
+            rows=sizes.extract,
+            details={"rows_per_s": round(sizes.extract / seconds)},
         )
     ]
 
@@ -401,14 +437,17 @@ def price_join(place: Workplace, sizes: Sizes) -> list[Result]:
     logs = _spread_over_days(sizes, sizes.price, sizes.price_dates - 0.5)
     built = place.built_home(logs)
     scratch = place.folder / "scratch" / "prices.duckdb"
-    clause, equal = _join_clause(built)
+    dense, clause, equal = _price_join_of(built)
     units = _units_in_use(built, scratch)
     cost = " + ".join(
         f"coalesce(cast(cast(usage.{unit} as decimal(12, 0)) "
         f"* cast(prices.{unit}_price as decimal(25, 18)) as decimal(38, 18)), 0)"
         for unit in units
     )
-    sql = f"select count(*), sum({cost}) from usage left join prices on {clause}"
+    sql = (
+        f"with prices as ({dense}) "
+        f"select count(*), sum({cost}) from usage left join prices on {clause}"
+    )
     found = compare(
         lambda _pair: place.children.act("product.py", "price_join", scratch=scratch, sql=sql),
         lambda _pair: place.children.act(
@@ -436,15 +475,25 @@ def price_join(place: Workplace, sizes: Sizes) -> list[Result]:
     ]
 
 
-def _join_clause(home: Path) -> tuple[str, str]:
-    """The model's condition of the join to prices, and the part of it that is no range."""
-    model = "dbt/compiled/tollbook/models/intermediate/int_usage__priced.sql"
-    found = re.search(r"left join prices\s+on\s(.*?)\n\)", (home / model).read_text(), re.DOTALL)
+def _price_join_of(home: Path) -> tuple[str, str, str]:
+    """As the models have it: the sets of each day of use, the condition under which usage joins
+    them, and that part of it which any way of joining needs."""
+    folder = home / "dbt/compiled/tollbook/models/intermediate"
+    dense = (folder / "int_prices__of_usage_days.sql").read_text()
+    for relation, name in (
+        ('"warehouse"."intermediate"."int_usage__price_contexts"', "used_contexts"),
+        ('"warehouse"."marts"."price_sets"', "prices.prices"),
+    ):
+        dense = dense.replace(relation, name)
+    model = (folder / "int_usage__priced.sql").read_text()
+    found = re.search(r"left join prices\s+on\s(.*?)\n\)", model, re.DOTALL)
     if found is None:
-        raise BenchError(f"{model} joins prices in another way: bring benches.py up to date")
+        raise BenchError(
+            "int_usage__priced joins prices in another way: bring benches.py up to date"
+        )
     clause = " ".join(found[1].split())
-    parts = [part for part in clause.split(" and ") if "valid_" not in part]
-    return clause, " and ".join(parts)
+    parts = [part for part in clause.split(" and ") if "valid_" not in part and "_date" not in part]
+    return dense, clause, " and ".join(parts)
 
 
 def _units_in_use(home: Path, scratch: Path) -> list[str]:
@@ -476,6 +525,9 @@ def _units_in_use(home: Path, scratch: Path) -> list[str]:
         connection.execute(
             f"create table prices.prices as select {keys.format('price_model')}, valid_from_at, "
             f"valid_to_at, {prices} from marts.price_sets"
+        )
+        connection.execute(
+            "create table prices.used_contexts as from intermediate.int_usage__price_contexts"
         )
     return units
 
@@ -936,6 +988,7 @@ BENCHES = (
     Bench("load-jsonl", load_jsonl),
     Bench("load-genuine", load_genuine),
     Bench("load-parquet", load_parquet),
+    Bench("extract-postgres", extract_postgres),
     Bench("full-build", full_build),
     Bench("hour-sql", hour_sql_and_warm),
     Bench("hour-cold", hour_cold),
@@ -956,6 +1009,7 @@ ORDER = (
     "load-jsonl",
     "load-genuine",
     "load-parquet",
+    "extract-postgres",
     "full-build",
     "hour-sql",
     "hour-warm",

@@ -6,24 +6,26 @@ import os
 import sys
 import tempfile
 import traceback
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from io import TextIOWrapper
 from pathlib import Path
-from time import monotonic
-from typing import TYPE_CHECKING, Annotated, TextIO
+from time import monotonic, sleep
+from typing import TYPE_CHECKING, Annotated, TextIO, TypeVar
 
 import typer
 
 from orchestration import terminal
-from orchestration.config import ConfigurationError, Runtime, read_runtime
+from orchestration.config import ConfigurationError, Runtime, read_duration, read_runtime
 from orchestration.core.refusals import without_secrets
 from orchestration.terminal import complain, say
 
 if TYPE_CHECKING:
     from orchestration.defs.run import RunOutcome
+    from orchestration.landing.extract import ExtractReport
     from orchestration.warehouse.reading import Answer
 
 DONE, FAILED, WRONG_USE = 0, 1, 2
@@ -136,6 +138,9 @@ def _help_without_command(context: typer.Context) -> None:
         raise typer.Exit(DONE)
 
 
+_WAIT_HELP = "How long to wait while another run writes the warehouse: 90s, 5m, 1h."
+
+
 class Step(StrEnum):
     """A step of a run that can be taken alone."""
 
@@ -171,22 +176,145 @@ def run(
     full_refresh: Annotated[
         bool, typer.Option("--full-refresh", help="Build every day, whatever changed.")
     ] = False,
+    wait: Annotated[
+        str | None, typer.Option("--wait", metavar="TIME", help=_WAIT_HELP, show_default="1h")
+    ] = None,
 ) -> int:
-    """Load what is new, build, check and publish: the hourly job, once.
+    """Ask the sources, load what is new, build, check and publish: the hourly job, once.
 
-    With nothing new it says so and ends at once.
+    With nothing new it says so and ends at once. While another run writes the warehouse it waits,
+    at most the time of --wait, and then ends with 1.
     """
     from orchestration.warehouse.reading import has_news
 
     runtime: Runtime = context.obj.runtime()
+    patience = _Patience(wait, default=_RUN_INTERVAL)
     reason = f"--only {only.value}" if only else "--full-refresh"
+    extracted = None
+    if only is None:
+        extracted = patience.try_until_free(lambda: _ask_sources(runtime, depth="hourly"))
     if only is None and not full_refresh:
-        news = has_news(runtime, record=True)
+        news = patience.try_until_free(lambda: has_news(runtime, record=True))
         if news is None:
-            _say_nothing_new(runtime)
-            return DONE
+            return _say_no_news(runtime, extracted)
         reason = news
-    return _run(runtime, only, reason=reason, full_refresh=full_refresh)
+    return _run(
+        runtime,
+        only,
+        reason=reason,
+        full_refresh=full_refresh,
+        extracted=extracted,
+        wait=patience.left,
+    )
+
+
+@app.command(epilog=_ANYWHERE, short_help="Make new usage visible: the five-minute job.")
+def sync(
+    context: typer.Context,
+    wait: Annotated[
+        str | None, typer.Option("--wait", metavar="TIME", help=_WAIT_HELP, show_default="5m")
+    ] = None,
+) -> int:
+    """Load new usage, build the marts of its days, run the hard checks and publish.
+
+    With nothing new it says so and ends at once. While another run writes the warehouse it waits,
+    at most the time of --wait, and then ends with 1: the next one does its work.
+    """
+    from orchestration.warehouse.reading import has_sync_news
+
+    runtime: Runtime = context.obj.runtime()
+    patience = _Patience(wait, default=_SYNC_INTERVAL)
+    extracted = patience.try_until_free(lambda: _ask_sources(runtime, depth="sync"))
+    reason = patience.try_until_free(lambda: has_sync_news(runtime))
+    if reason is None:
+        return _say_no_news(runtime, extracted)
+    begun = monotonic()
+    with terminal.Progress() as progress:
+        progress(f"starting: {reason}")
+        from orchestration.defs.run import run_sync
+
+        outcome = run_sync(runtime, extracted=extracted, progress=progress, wait=patience.left)
+    return _say_sync(runtime, outcome, seconds=monotonic() - begun)
+
+
+def _say_sync(runtime: Runtime, outcome: RunOutcome, *, seconds: float) -> int:
+    if outcome.exit_code == FAILED:
+        _complain_of(runtime, outcome)
+        return FAILED
+    rows = outcome.load.total("rows_loaded") if outcome.load else 0
+    what = f"published version {outcome.version}" if outcome.version else "published nothing"
+    say(
+        f"Tollbook {what} as of {terminal.moment(runtime.as_of)} in {seconds:.1f} s; "
+        f"{rows:,} rows loaded."
+    )
+    for problem in outcome.problems:
+        say(terminal.printable(problem))
+    return outcome.exit_code
+
+
+# A writer that finds another at work waits until its own next turn would come.
+_RUN_INTERVAL, _SYNC_INTERVAL = timedelta(hours=1), timedelta(minutes=5)
+_LOOK_SECONDS = 2.0
+
+
+_Answer = TypeVar("_Answer")
+
+
+class _Patience:
+    """How long a command may still wait for another that writes the warehouse."""
+
+    def __init__(self, text: str | None, *, default: timedelta) -> None:
+        try:
+            wait = default if text is None else read_duration(text)
+        except ValueError as error:
+            raise ConfigurationError(f"--wait: {error}") from error
+        self._until = monotonic() + wait.total_seconds()
+
+    @property
+    def left(self) -> timedelta:
+        return timedelta(seconds=round(max(0.0, self._until - monotonic())))
+
+    def try_until_free(self, look: Callable[[], _Answer]) -> _Answer:
+        """What `look` answers, asked again while the warehouse is busy.
+
+        Raises:
+            WarehouseBusyError: the time is up.
+        """
+        from orchestration.warehouse.connection import WarehouseBusyError
+
+        with terminal.Progress() as progress:
+            while True:
+                try:
+                    return look()
+                except WarehouseBusyError as error:
+                    if not self.left:
+                        raise WarehouseBusyError(f"skipped: {error}") from error
+                    progress("waiting for the run that is writing the warehouse")
+                    sleep(min(_LOOK_SECONDS, self.left.total_seconds()))
+
+
+def _ask_sources(runtime: Runtime, *, depth: str) -> ExtractReport | None:
+    """What the sources with a connection gave; None where there is none of them.
+
+    They are asked before anything heavy is imported: most of the time there is little news.
+    """
+    if not any(source.kind == "litellm_postgres" for source in runtime.settings.sources):
+        return None
+    from orchestration.defs.steps import RunLog, Steps
+
+    with terminal.Progress() as progress:
+        started_at = datetime.now(UTC)
+        run = f"extract-{started_at:%Y%m%dT%H%M%S%f}"
+        steps = Steps(runtime=runtime, run=run, log=RunLog(), progress=progress)
+        return steps.extract(depth=depth)
+
+
+def _say_no_news(runtime: Runtime, extracted: ExtractReport | None) -> int:
+    problems = extracted.problems if extracted else []
+    for problem in problems:
+        complain(f"tollbook: {terminal.printable(problem)}")
+    _say_nothing_new(runtime)
+    return FAILED if problems else DONE
 
 
 def _say_nothing_new(runtime: Runtime) -> None:
@@ -197,7 +325,15 @@ def _say_nothing_new(runtime: Runtime) -> None:
     say(f"Nothing new as of {terminal.moment(runtime.as_of)}{version}.")
 
 
-def _run(runtime: Runtime, only: Step | None, *, reason: str, full_refresh: bool) -> int:
+def _run(
+    runtime: Runtime,
+    only: Step | None,
+    *,
+    reason: str,
+    full_refresh: bool,
+    extracted: ExtractReport | None,
+    wait: timedelta,
+) -> int:
     begun = monotonic()
     with terminal.Progress() as progress:
         progress(f"starting: {reason}")
@@ -207,20 +343,25 @@ def _run(runtime: Runtime, only: Step | None, *, reason: str, full_refresh: bool
             runtime,
             only=only.value if only else None,
             full_refresh=full_refresh,
+            extracted=extracted,
             progress=progress,
+            wait=wait,
         )
     seconds = monotonic() - begun
     if outcome.exit_code == FAILED:
-        for problem in outcome.problems:
-            complain(f"tollbook: {terminal.printable(problem)}")
-        complain(
-            f"Nothing was published. Details: {runtime.home / 'checks' / 'index.html'}, "
-            f"{runtime.home / 'dbt' / 'run_results.json'}, DAGSTER_HOME={runtime.home / 'dagster'} "
-            "dagster dev"
-        )
+        _complain_of(runtime, outcome)
         return FAILED
     _say_outcome(runtime, outcome, only=only, seconds=seconds)
     return outcome.exit_code
+
+
+def _complain_of(runtime: Runtime, outcome: RunOutcome) -> None:
+    for problem in outcome.problems:
+        complain(f"tollbook: {terminal.printable(problem)}")
+    complain(
+        f"Nothing was published. Details: {runtime.home / 'checks' / 'index.html'}, "
+        f"DAGSTER_HOME={runtime.home / 'dagster'} dagster dev"
+    )
 
 
 def _say_outcome(
@@ -228,21 +369,27 @@ def _say_outcome(
 ) -> None:
     from orchestration.warehouse.reading import published_file, read_summary
 
+    unread = outcome.extract.problems if outcome.extract else []
+    for problem in unread:
+        complain(f"tollbook: {terminal.printable(problem)}")
+    refused_files = [each for each in outcome.problems if each not in unread]
+    landed = terminal.extract_lines(outcome.extract)
     if outcome.version is None:
         what = f"step {only.value}" if only else "run"
         say(f"Tollbook {what} done in {seconds:.1f} s; nothing was published.")
-        _say_all(terminal.load_lines(outcome.load, outcome.problems))
+        _say_all([*landed, *terminal.load_lines(outcome.load, refused_files)])
         return
     say(
         f"Tollbook published version {outcome.version} as of {terminal.moment(runtime.as_of)} "
         f"in {seconds:.1f} s."
     )
-    _say_all(["", *terminal.load_lines(outcome.load, outcome.problems)])
+    _say_all(["", *landed, *terminal.load_lines(outcome.load, refused_files)])
     _say_all(terminal.summary_lines(read_summary(runtime)))
     refused = outcome.load is not None and (
         outcome.load.total("rows_quarantined")
         or any(batch.status == "rejected" for batch in outcome.load.batches)
     )
+    _say_all(["", *terminal.step_lines(outcome.seconds, outcome.handled)])
     _say_all(
         terminal.next_lines(
             published=published_file(runtime),
@@ -279,6 +426,22 @@ def status(
         return DONE
     _say_all(terminal.status_lines(found))
     return FAILED if fail_on is FailOn.blocking and found.blocking_exceptions else DONE
+
+
+@app.command(epilog=_ANYWHERE, short_help="Try every source, folder and file a run needs.")
+def doctor(context: typer.Context) -> int:
+    """Try every source's credential and permissions, and all else a run needs; change nothing.
+
+    Says of each how it stands and what to do. Exits with 1 when something fails; warnings do not.
+    """
+    from orchestration.warehouse.doctor import examine
+
+    counts: Counter[str] = Counter()
+    for finding in examine(context.obj.runtime()):
+        counts[finding.verdict] += 1
+        say(f"{finding.verdict:8} {finding.subject}: {terminal.printable(finding.text)}")
+    say(", ".join(f"{each}: {counts[each]}" for each in ("failed", "warning", "ok")))
+    return FAILED if counts["failed"] else DONE
 
 
 @app.command(epilog=_ANYWHERE)
@@ -438,7 +601,7 @@ def init(
         Path, typer.Argument(metavar="[DIR]", help="Where to write; created if absent.")
     ] = Path(),
 ) -> None:
-    """Write a commented tollbook.yml, empty reference data and landing folders; change nothing."""
+    """Write a commented tollbook.yml, sample seeds and landing folders; change nothing."""
     home = (context.obj.home or folder / "data").absolute()
     targets = {folder / "tollbook.yml": _ROOT / "tollbook.example.yml"}
     for seed in sorted((_TEMPLATES / "seeds").glob("*.csv")):

@@ -10,7 +10,15 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from orchestration.core.refusals import RefusedError, shown
 from orchestration.core.values import read_time
@@ -46,16 +54,30 @@ FILE_SOURCE_KINDS = (
 )
 SOURCE_KINDS = (*GATEWAY_SOURCE_KINDS, *API_SOURCE_KINDS, *FILE_SOURCE_KINDS)
 
+LITELLM_FILE_KINDS = (
+    "litellm_spend_logs",
+    "owners",
+    "gateway_counts",
+    "litellm_daily_spend",
+)
 # What a source kind writes into its landing folder; the first is the one assumed when the
 # content of a file decides nothing (contract, table T8).
 FILE_KINDS_BY_SOURCE_KIND: dict[str, tuple[str, ...]] = {
-    "litellm_postgres": ("litellm_spend_logs", "owners", "gateway_counts"),
-    "litellm_api": ("litellm_spend_logs", "owners", "gateway_counts"),
-    "litellm_spend_logs": ("litellm_spend_logs", "owners", "gateway_counts"),
+    "litellm_postgres": LITELLM_FILE_KINDS,
+    "litellm_api": LITELLM_FILE_KINDS,
+    "litellm_spend_logs": LITELLM_FILE_KINDS,
     "openai_admin": ("openai_usage", "openai_costs"),
     "anthropic_admin": ("anthropic_usage", "anthropic_costs"),
 }
-SECRET_KEYS = frozenset({"dsn", "api_key", "webhook_secret", "password", "token", "secret"})
+# Settings by such a name hold a secret: nothing but ${VARIABLES} stands in them. A dsn may have
+# text around its variables, but no password.
+_SECRET_NAME = re.compile(
+    r"(?:(?:\A|[_-])(?i:key|token|secret|password|passphrase|pwd|credentials?)"
+    r"|[a-z0-9](?:Key|Token|Secret|Password|Passphrase|Credentials?))\Z"
+)
+_PASSWORD = re.compile(
+    r"://[^/@\s:]*:([^@\s]+)@|(?:password|passwd|pwd)\s*=\s*'?([^\s'&;]+)", re.IGNORECASE
+)
 # A source that is pulled goes stale; a folder that people fill has no interval (table T1).
 DEFAULT_INTERVALS = {"gateway": timedelta(minutes=5), "api": timedelta(hours=1)}
 
@@ -75,8 +97,11 @@ def read_duration(value: object) -> timedelta:
         return value
     match = _DURATION.match(str(value).strip())
     if match is None:
-        raise ValueError(f"expected a duration such as 5m, 24h or 7d, found '{value}'")
-    return timedelta(**{_DURATION_UNITS[match[2][0]]: int(match[1])})
+        raise ValueError(f"expected a duration such as 5m, 24h or 7d, found '{shown(value)}'")
+    try:
+        return timedelta(**{_DURATION_UNITS[match[2][0]]: int(match[1])})
+    except (OverflowError, ValueError) as error:
+        raise ValueError(f"a duration cannot be as long as '{shown(value)}'") from error
 
 
 Duration = Annotated[timedelta, BeforeValidator(read_duration)]
@@ -94,8 +119,17 @@ class WarehouseSettings(_Section):
     threads: int = Field(default=2, ge=1)
 
 
+def _is_postgresql(dsn: str | None) -> bool:
+    return dsn is not None and dsn.partition("://")[0] in ("postgresql", "postgres")
+
+
 class SourceSettings(_Section):
-    """One way of reading: a landing folder, with or without a connection that fills it."""
+    """One way of reading: a landing folder, with or without a connection that fills it.
+
+    Attributes:
+        since: A connection is asked for nothing older; naive UTC.
+        statement_timeout: The longest a query on someone else's database may take.
+    """
 
     name: str
     kind: str
@@ -107,6 +141,13 @@ class SourceSettings(_Section):
     interval: Duration | None = None
     source_priority: int = 0
     mapping: str | None = None
+    since: datetime | None = None
+    statement_timeout: Duration = timedelta(minutes=1)
+
+    @field_validator("since")
+    @classmethod
+    def _naive_utc(cls, since: datetime | None) -> datetime | None:
+        return since.astimezone(UTC).replace(tzinfo=None) if since and since.tzinfo else since
 
     @model_validator(mode="after")
     def _known(self) -> SourceSettings:
@@ -114,6 +155,11 @@ class SourceSettings(_Section):
             raise ValueError(f"name '{self.name}' must be lower case letters, digits and _")
         if self.kind not in SOURCE_KINDS:
             raise ValueError(f"unknown kind '{self.kind}'; known kinds: {', '.join(SOURCE_KINDS)}")
+        if self.kind == "litellm_postgres" and not _is_postgresql(self.dsn):
+            raise ValueError(
+                f"source '{self.name}' needs dsn: \"${{LITELLM_DATABASE_URL}}\", a URL like "
+                "postgresql://USER:PASSWORD@HOST:5432/DATABASE"
+            )
         return self
 
     @property
@@ -323,11 +369,19 @@ def read_settings(config_file: Path) -> Settings:
             f"{config_file}: cannot be read ({error.strerror}); "
             "`tollbook init` writes one, --config names another"
         ) from error
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        raise ConfigurationError(
+            f"{config_file}:{line}: a byte that is not UTF-8; save the file as UTF-8"
+        ) from error
     try:
         node = yaml.compose(text)
+        _refuse_ambiguous(node, config_file=config_file, parents=())
         content = yaml.safe_load(text) or {}
     except yaml.YAMLError as error:
         raise ConfigurationError(f"{config_file}: {_one_line(error)}") from error
+    except RecursionError as error:
+        raise ConfigurationError(f"{config_file}: nested too deep") from error
     if not isinstance(content, dict):
         raise ConfigurationError(f"{config_file}:1: expected `key: value` settings")
     filled = _fill(content, path=(), config_file=config_file, node=node)
@@ -335,6 +389,32 @@ def read_settings(config_file: Path) -> Settings:
         return Settings.model_validate(filled)
     except ValidationError as error:
         raise ConfigurationError(_first_problem(error, config_file, node)) from error
+
+
+def _refuse_ambiguous(node: Any, *, config_file: Path, parents: tuple[Any, ...]) -> None:
+    """Nothing, unless a key is written twice or an anchor holds itself.
+
+    Raises:
+        ConfigurationError: naming the line; YAML itself would keep the last value, or never end.
+    """
+    line = node.start_mark.line + 1 if node is not None else 1
+    if any(node is parent for parent in parents):
+        raise ConfigurationError(f"{config_file}:{line}: an anchor (&) that holds itself (*)")
+    within = (*parents, node)
+    if isinstance(node, yaml.SequenceNode):
+        for each in node.value:
+            _refuse_ambiguous(each, config_file=config_file, parents=within)
+    elif isinstance(node, yaml.MappingNode):
+        seen: dict[str, int] = {}
+        for key, value in node.value:
+            name, here = str(key.value), key.start_mark.line + 1
+            if name in seen and key.tag != "tag:yaml.org,2002:merge":
+                raise ConfigurationError(
+                    f"{config_file}:{here}: {shown(name)}: written twice, first on line "
+                    f"{seen[name]}; keep one"
+                )
+            seen[name] = here
+            _refuse_ambiguous(value, config_file=config_file, parents=within)
 
 
 def _one_line(error: yaml.YAMLError) -> str:
@@ -354,13 +434,16 @@ def _fill(value: Any, *, path: tuple[Any, ...], config_file: Path, node: Any) ->
             _fill(v, path=(*path, i), config_file=config_file, node=node)
             for i, v in enumerate(value)
         ]
-    if not isinstance(value, str):
+    if value is None or isinstance(value, bool):
         return value
     where = f"{config_file}:{_line_of(node, path)}: {_dotted(path)}"
-    if path and path[-1] in SECRET_KEYS and not _VARIABLE.search(value):
+    if _holds_secret(path, str(value)):
         raise ConfigurationError(
             f"{where}: a secret is never written here; use ${{NAME}} and set it in the environment"
         )
+
+    if not isinstance(value, str):
+        return value
 
     def variable(match: re.Match[str]) -> str:
         found = os.environ.get(match[1])
@@ -369,6 +452,17 @@ def _fill(value: Any, *, path: tuple[Any, ...], config_file: Path, node: Any) ->
         return found
 
     return _VARIABLE.sub(variable, value)
+
+
+def _holds_secret(path: tuple[Any, ...], value: str) -> bool:
+    """Whether a setting has a secret in plain text, by its name or as the password of a URL."""
+    name = next((str(part) for part in reversed(path) if not isinstance(part, int)), "")
+    if name == "dsn" and not _VARIABLE.search(value):
+        return True
+    if name != "dsn" and _SECRET_NAME.search(name):
+        return bool(_VARIABLE.sub("", value).strip())
+    passwords = (match[1] or match[2] for match in _PASSWORD.finditer(value))
+    return any(_VARIABLE.sub("", password) for password in passwords)
 
 
 def _first_problem(error: ValidationError, config_file: Path, node: Any) -> str:

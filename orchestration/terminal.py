@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from decimal import Decimal, localcontext
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from rich.status import Status as Spinner
 
+    from orchestration.landing.extract import ExtractReport
     from orchestration.warehouse.ledger import Batch
     from orchestration.warehouse.load import LoadReport
     from orchestration.warehouse.reading import (
@@ -307,6 +308,17 @@ def _distinct(columns: Sequence[str]) -> list[str]:
 # ---------------------------------------------------------------- a run's summary
 
 
+def extract_lines(report: ExtractReport | None) -> list[str]:
+    """What the sources with a connection gave, one line each."""
+    lines = []
+    for each in report.sources if report else ():
+        landed = ", ".join(f"{count(n)} {kind}" for kind, n in sorted(each.rows.items()) if n)
+        lines.append(f"Source {each.source}: {landed or 'nothing new'}")
+        lines += [f"  not read: {printable(problem)}" for problem in each.problems]
+        lines += [f"  {printable(note)}" for note in each.notes]
+    return [shortened(line, LINE_CHARACTERS) for line in lines]
+
+
 def load_lines(report: LoadReport | None, problems: Sequence[str]) -> list[str]:
     """What a load step read: totals, each file where they are few, and what was wrong with any."""
     if report is None:
@@ -445,6 +457,25 @@ def exception_lines(exceptions: list[OpenExceptions]) -> list[str]:
     total = sum(each.exceptions for each in exceptions)
     title = f"Exceptions: {total:,} open"
     return [title, *("  " + line for line in table(headers, rows, right="lllrrr"))]
+
+
+# What each step counts.
+_HANDLED = {
+    "extract": "rows landed",
+    "load": "rows loaded",
+    "build": "models and tests",
+    "check": "checks",
+    "publish": "rows written",
+}
+
+
+def step_lines(seconds: Mapping[str, float], handled: Mapping[str, int | None]) -> list[str]:
+    """Where the time of a run went."""
+    rows = [
+        [step, f"{took:.1f} s", f"{count(handled.get(step))} {_HANDLED.get(step, '')}".strip()]
+        for step, took in seconds.items()
+    ]
+    return ["Time by step", *("  " + line for line in table(["step", "took", "handled"], rows))]
 
 
 def next_lines(*, published: Path, checks: Path, has_refusals: bool) -> list[str]:

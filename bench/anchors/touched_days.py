@@ -8,7 +8,7 @@ from typing import Any
 import duckdb
 from clock import Clock, serve
 
-MARTS = ("usage_records", "daily_spend", "audit_trail")
+MARTS = ("usage_records", "daily_spend")
 
 
 def write(

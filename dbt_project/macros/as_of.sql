@@ -1,4 +1,4 @@
 {#- The run's clock, UTC. -#}
 {% macro as_of() -%}
-    timestamp '{{ var("as_of") }}'
+    timestamp '{{ build_plan()["as_of"] }}'
 {%- endmacro %}

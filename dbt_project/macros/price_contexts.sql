@@ -3,6 +3,14 @@
     {{ return(["price_provider", "price_model", "service_tier", "is_batch", "context_above_tokens", "price_region"]) }}
 {%- endmacro %}
 
+{#- Whether two relations speak of the same context; a record may name no provider. -#}
+{% macro same_price_context(left, right) -%}
+    {{ left }}.price_provider is not distinct from {{ right }}.price_provider
+    {%- for name in price_context() if name != "price_provider" %}
+    and {{ left }}.{{ name }} = {{ right }}.{{ name }}
+    {%- endfor %}
+{%- endmacro %}
+
 {#- The highest input size, among those at which any catalog changes a price, that was exceeded. -#}
 {% macro context_band(column) -%}
     case

@@ -7,30 +7,48 @@ with counts as (
         bool_or(model is not null) over (partition by gateway, usage_date) as is_split_by_model
     from {{ ref('stg_gateway__counts') }}
     where
-        hour_at + interval 1 hour + interval {{ var('lost_after_minutes') }} minute
+        hour_at + hours * interval 1 hour + interval {{ var('lost_after_minutes') }} minute
         <= {{ as_of() }}
 ),
 
-hours as (
+spans as (
     select distinct
         gateway,
         hour_at,
+        hours,
         is_split_by_model
     from counts
 ),
 
-usage as (
+-- Two joins by equality instead of one by a range: spans are hours, or whole days.
+counted_usage as (
     select
         usage_records.*,
-        {{ without_routing_prefix('usage_records.logged_model', 'usage_records.provider') }}
-            as bare_model,
-        hours.is_split_by_model
+        spans.is_split_by_model
     from {{ ref('usage_records') }} as usage_records
-    inner join hours
+    inner join spans
         on
-            usage_records.gateway = hours.gateway
-            and date_trunc('hour', usage_records.started_at) = hours.hour_at
-    where usage_records.duplicate_of is null and usage_records.requests > 0
+            usage_records.gateway = spans.gateway
+            and date_trunc('hour', usage_records.started_at) = spans.hour_at
+            and spans.hours = 1
+    union all
+    select
+        usage_records.*,
+        spans.is_split_by_model
+    from {{ ref('usage_records') }} as usage_records
+    inner join spans
+        on
+            usage_records.gateway = spans.gateway
+            and cast(usage_records.started_at as date) = cast(spans.hour_at as date)
+            and spans.hours = 24
+),
+
+usage as (
+    select
+        *,
+        {{ without_routing_prefix('logged_model', 'provider') }} as bare_model
+    from counted_usage
+    where duplicate_of is null and requests > 0
 ),
 
 -- The edge may write a model with or without the provider before it; the log says which it is.

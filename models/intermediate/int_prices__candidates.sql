@@ -22,9 +22,23 @@ moments as (
     where valid_to_at < timestamp '9999-12-31 00:00:00'
 ),
 
+spans as (
+    select
+        *,
+        coalesce(
+            lead(changes_at) over (
+                partition by {{ price_context() | join(', ') }}
+                order by changes_at
+            ),
+            timestamp '9999-12-31 00:00:00'
+        ) as valid_to_at
+    from moments
+),
+
 held as (
     select
-        moments.*,
+        spans.*,
+        spans.changes_at as valid_from_at,
         eligible.unit,
         eligible.unit_price,
         eligible.price_id,
@@ -38,9 +52,9 @@ held as (
         row_number() over (
             partition by
                 {% for name in price_context() -%}
-                moments.{{ name }},
+                spans.{{ name }},
                 {% endfor -%}
-                moments.changes_at, eligible.unit
+                spans.changes_at, eligible.unit
             order by
                 eligible.is_backcast,
                 eligible.catalog_rank,
@@ -52,19 +66,17 @@ held as (
                 eligible.priority_rank,
                 eligible.price_id
         ) as rank
-    from moments
+    from spans
     -- Left join: a moment from which nothing holds any more must end what held before.
     left join eligible
         on
-            {% for name in price_context() -%}
-            moments.{{ name }} is not distinct from eligible.{{ name }}
-            and {% endfor -%}
-            moments.changes_at >= eligible.valid_from_at
-            and moments.changes_at < eligible.valid_to_at
+            {{ same_price_context("spans", "eligible") | indent(12) }}
+            and spans.changes_at >= eligible.valid_from_at
+            and spans.changes_at < eligible.valid_to_at
 ),
 
 chosen as (
-    select * exclude (rank)
+    select * exclude (rank, changes_at)
     from held
     where rank = 1
 )

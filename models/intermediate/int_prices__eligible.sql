@@ -4,18 +4,9 @@
 -- an ended or not yet valid price is eligible too, for its own time.
 
 with contexts as (
-    select
-        {{ price_context() | join(',\n        ') }}
-    from {{ ref('int_usage__price_contexts') }}
-    union
-    select
-        cast(null as varchar) as price_provider,
-        model as price_model,
-        'standard' as service_tier,
-        false as is_batch,
-        cast({{ context_band('input_tokens') }} as bigint) as context_above_tokens,
-        '' as price_region
-    from {{ ref('stg_app__requests') }}
+    select * exclude (is_to_price)
+    from {{ ref('int_prices__contexts') }}
+    where is_to_price
 ),
 
 matched as (
@@ -46,8 +37,8 @@ eligible as (
         dated.unit_price,
         dated.price_id,
         dated.price_snapshot_id,
-        dated.valid_from_at,
-        dated.valid_to_at,
+        greatest(dated.valid_from_at, matched.valid_from_at) as valid_from_at,
+        least(dated.valid_to_at, matched.valid_to_at) as valid_to_at,
         dated.is_backcast,
         matched.catalog,
         case matched.catalog
@@ -71,6 +62,8 @@ eligible as (
             matched.catalog = dated.catalog
             and matched.price_key = dated.price_key
             and matched.catalog_provider = dated.catalog_provider
+            and matched.valid_from_at < dated.valid_to_at
+            and matched.valid_to_at > dated.valid_from_at
     where
         dated.currency = 'USD'
         and dated.unit_price < {{ price_limit() }}

@@ -54,7 +54,8 @@ listed as (
         islands.mode,
         islands.observed_at,
         islands.snapshot_sha256,
-        snapshots.observed_at as gone_at
+        snapshots.observed_at as gone_at,
+        true as is_complete_snapshot
     from islands
     left join snapshots
         on
@@ -71,7 +72,8 @@ dated_rows as (
         mode,
         observed_at,
         snapshot_sha256,
-        cast(null as timestamp) as gone_at
+        cast(null as timestamp) as gone_at,
+        is_complete_snapshot
     from entries
     where not is_complete_snapshot
 ),

@@ -5,7 +5,7 @@
 
 with usage as (
     select * from {{ ref('int_usage__classified') }}
-    where price_model is not null
+    where price_model is not null and {{ in_touched_days('started_at') }}
 ),
 
 contexts as (

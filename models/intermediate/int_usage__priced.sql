@@ -10,7 +10,7 @@ occurrences as (
 ),
 
 prices as (
-    select * from {{ ref('price_sets') }}
+    select * from {{ ref('int_prices__of_usage_days') }}
 ),
 
 joined as (
@@ -41,14 +41,9 @@ joined as (
             and usage.api_key_id is not distinct from occurrences.api_key_id
     left join prices
         on
-            {% for name in price_context() -%}
-            {% if name == "price_provider" -%}
-            coalesce(usage.price_provider, '') = coalesce(prices.price_provider, '')
-            {%- else -%}
-            usage.{{ name }} = prices.{{ name }}
-            {%- endif %}
-            and {% endfor -%}
-            usage.started_at >= prices.valid_from_at
+            cast(usage.started_at as date) = prices.usage_date
+            and {{ same_price_context("usage", "prices") | indent(12) }}
+            and usage.started_at >= prices.valid_from_at
             and usage.started_at < prices.valid_to_at
 ),
 

@@ -1,14 +1,8 @@
-{{ config(
-    materialized='incremental',
-    incremental_strategy='touched_days',
-    on_schema_change='fail'
-) }}
+{{ config(materialized='view') }}
 -- Grain: one row per usage record: what an auditor may see of it, never its content.
 
 with usage as (
-    select *
-    from {{ ref('usage_records') }}
-    where {{ in_touched_days('started_at') }}
+    select * from {{ ref('usage_records') }}
 ),
 
 final as (

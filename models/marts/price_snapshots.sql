@@ -1,3 +1,4 @@
+{{ config(tags=['price_catalog']) }}
 -- Grain: one row per price and validity.
 
 with dated as (

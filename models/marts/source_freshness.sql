@@ -11,7 +11,8 @@ batches as (
 loaded as (
     select
         source,
-        max(max_event_at) as last_event_at,
+        -- That owners were looked at is no event of the gateway.
+        max(case when kind is distinct from 'owners' then max_event_at end) as last_event_at,
         -- A rejected file brought nothing: it does not make its source fresh.
         max(case when status <> 'rejected' then loaded_at end) as last_loaded_at,
         cast(sum(rows_loaded) as bigint) as rows_loaded,

@@ -6,7 +6,9 @@
 -- Grain: one row per gateway, request id and occurrence.
 
 with usage as (
-    select * from {{ ref('int_usage__described') }}
+    select *
+    from {{ ref('int_usage__described') }}
+    where {{ in_touched_days('started_at') }}
 ),
 
 final as (

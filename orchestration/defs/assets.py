@@ -8,11 +8,12 @@ from typing import Any
 import dagster as dg
 from dagster_dbt import DagsterDbtTranslator, dbt_assets
 
-from orchestration.config import Runtime
+from orchestration.config import Runtime, SourceSettings
 from orchestration.defs.resources import Tollbook
+from orchestration.landing.extract import pulled_sources
 from orchestration.landing.kinds import PRICE_CATALOG, ROW_KINDS
 from orchestration.warehouse.schema import PRICE_ENTRIES, PRICE_POINTS
-from orchestration.warehouse.transform import NodeResult
+from orchestration.warehouse.transform import CI_TAG, NodeResult
 
 # Everything that writes the warehouse shares one slot: DuckDB has one writer.
 WAREHOUSE_POOL = "warehouse"
@@ -31,6 +32,7 @@ LEDGER_KEYS = (
     dg.AssetKey(["audit", "load_batches"]),
     dg.AssetKey(["audit", "row_flags"]),
     dg.AssetKey(["reference", "sources"]),
+    dg.AssetKey(["reference", "refused_seed_rows"]),
 )
 
 
@@ -50,16 +52,69 @@ class ModelTranslator(DagsterDbtTranslator):
 
 
 def landing_specs(runtime: Runtime) -> list[dg.AssetSpec]:
-    """One external asset per source: the folder its files land in."""
+    """One external asset per source that people fill: the folder its files land in."""
+    pulled = {source.name for source in pulled_sources(runtime)}
     return [
-        dg.AssetSpec(
-            key=dg.AssetKey(["landing", source.name]),
-            group_name="landing",
-            kinds={"file"},
-            description=f"Files of source {source.name} (kind {source.kind}).",
-        )
-        for source in runtime.settings.sources
+        _landing_spec(source) for source in runtime.settings.sources if source.name not in pulled
     ]
+
+
+def _landing_spec(source: SourceSettings) -> dg.AssetSpec:
+    return dg.AssetSpec(
+        key=dg.AssetKey(["landing", source.name]),
+        group_name="landing",
+        kinds={"file"},
+        description=f"Files of source {source.name} (kind {source.kind}).",
+    )
+
+
+ANSWERED = "answered"
+
+
+def extract_assets(runtime: Runtime) -> list[dg.AssetsDefinition]:
+    """The extract step: one asset per source with a connection; none where none is configured."""
+    specs = [_landing_spec(source) for source in pulled_sources(runtime)]
+    if not specs:
+        return []
+
+    @dg.multi_asset(
+        name="extract_sources",
+        specs=specs,
+        check_specs=[
+            dg.AssetCheckSpec(
+                ANSWERED,
+                asset=spec.key,
+                description="The source could be read; what it lacked, the next run reads.",
+            )
+            for spec in specs
+        ],
+        pool=WAREHOUSE_POOL,
+    )
+    def extract_sources(
+        context: dg.AssetExecutionContext, tollbook: Tollbook
+    ) -> Iterator[dg.MaterializeResult]:
+        """Land what each source has and the warehouse does not know.
+
+        A source that fails fails its check alone: what the others gave is loaded and published.
+        """
+        report = tollbook.steps(context).extract()
+        for each in report.sources:
+            key = dg.AssetKey(["landing", each.source])
+            yield dg.MaterializeResult(
+                asset_key=key,
+                metadata={"rows": sum(each.rows.values()), "files": len(each.files)},
+                check_results=[
+                    dg.AssetCheckResult(
+                        asset_key=key,
+                        check_name=ANSWERED,
+                        passed=not each.problems,
+                        severity=dg.AssetCheckSeverity.WARN,
+                        metadata={"problems": "; ".join(each.problems)},
+                    )
+                ],
+            )
+
+    return [extract_sources]
 
 
 def load_asset(runtime: Runtime) -> dg.AssetsDefinition:
@@ -109,6 +164,8 @@ def model_assets(manifest: Path) -> dg.AssetsDefinition:
         dagster_dbt_translator=ModelTranslator(),
         name="build_models",
         pool=WAREHOUSE_POOL,
+        # Not run with the marts: what only a change of the models can break.
+        exclude=f"tag:{CI_TAG}",
     )
     def build_models(
         context: dg.AssetExecutionContext, tollbook: Tollbook
@@ -121,13 +178,15 @@ def model_assets(manifest: Path) -> dg.AssetsDefinition:
     return build_models
 
 
+_UNCHANGED = "no price catalog brought news; what the last build found holds"
+
+
 def _events(
     context: dg.AssetExecutionContext, nodes: list[NodeResult]
 ) -> Iterator[dg.Output[None] | dg.AssetCheckResult]:
     """dbt's results as events of the assets and checks this run selected, in order of lineage."""
     by_name = {node.unique_id.split(".")[2]: node for node in nodes}
     # The outputs of a step are its assets and, where only some are selected, its checks.
-    selected = context.op_execution_context.selected_output_names
     selected = context.selected_asset_keys
     outputs = {
         key: name for name, key in context.assets_def.keys_by_output_name.items() if key in selected
@@ -135,17 +194,17 @@ def _events(
     for key in TopologicalSorter(context.assets_def.asset_deps).static_order():
         if key in outputs:
             node = by_name.get(key.path[-1])
-            seconds = node.seconds if node else 0.0
-            yield dg.Output(None, output_name=outputs[key], metadata={"seconds": seconds})
+            found = {"seconds": node.seconds} if node else {"unchanged": _UNCHANGED}
+            yield dg.Output(None, output_name=outputs[key], metadata=found)
     for check in sorted(context.selected_asset_check_keys):
         node = by_name.get(check.name)
-        if node is not None:
-            yield dg.AssetCheckResult(
-                asset_key=check.asset_key,
-                check_name=check.name,
-                passed=node.status in ("pass", "success"),
-                metadata={"failing_rows": node.failures},
-            )
+        # A build in which a check fails is not remembered, so what is unchanged has passed.
+        yield dg.AssetCheckResult(
+            asset_key=check.asset_key,
+            check_name=check.name,
+            passed=node is None or node.status in ("pass", "success"),
+            metadata={"failing_rows": node.failures} if node else {"unchanged": _UNCHANGED},
+        )
 
 
 def publish_asset(published_from: list[dg.AssetKey]) -> dg.AssetsDefinition:

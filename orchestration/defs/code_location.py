@@ -9,6 +9,7 @@ import dagster as dg
 from orchestration.config import Runtime
 from orchestration.defs.assets import (
     LEDGER_KEYS,
+    extract_assets,
     landing_specs,
     load_asset,
     model_assets,
@@ -17,6 +18,12 @@ from orchestration.defs.assets import (
 from orchestration.defs.checks import warehouse_checks
 from orchestration.defs.jobs import hourly_schedule, jobs
 from orchestration.defs.resources import Tollbook
+from orchestration.defs.sync import (
+    every_five_minutes,
+    landing_sensor,
+    rebuild_days_job,
+    sync_job,
+)
 from orchestration.warehouse.transform import ensure_manifest
 
 # Layers that readers get; what lies above them is the pipeline's own.
@@ -32,8 +39,9 @@ class CodeLocation:
 
 
 def build_code_location(runtime: Runtime, tollbook: Tollbook) -> CodeLocation:
-    """Assets, checks, jobs and the schedule for the sources of one tollbook.yml."""
+    """Assets, checks, jobs, schedules and the sensor for the sources of one tollbook.yml."""
     models = model_assets(ensure_manifest(runtime))
+    extracts = extract_assets(runtime)
     checks = warehouse_checks(models)
     published_from = [key for key in models.keys if key.path[0] in _PUBLISHED_LAYERS]
     # The ledger is published as it is.
@@ -41,13 +49,15 @@ def build_code_location(runtime: Runtime, tollbook: Tollbook) -> CodeLocation:
     definitions = dg.Definitions(
         assets=[
             *landing_specs(runtime),
+            *extracts,
             load_asset(runtime),
             models,
             publish_asset(published_from),
         ],
         asset_checks=[checks],
-        jobs=jobs(models, checks),
-        schedules=[hourly_schedule()],
+        jobs=[*jobs(models, checks, extracts), sync_job, rebuild_days_job],
+        schedules=[hourly_schedule(), every_five_minutes],
+        sensors=[landing_sensor(runtime)],
         resources={"tollbook": tollbook},
         executor=dg.in_process_executor,
     )

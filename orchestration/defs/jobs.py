@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import dagster as dg
 
 from orchestration.defs.assets import LEDGER_KEYS, PUBLISHED, RAW_KEYS
@@ -12,14 +14,23 @@ _PUBLISHED = dg.AssetSelection.assets(PUBLISHED)
 
 
 def jobs(
-    models: dg.AssetsDefinition, checks: dg.AssetChecksDefinition
+    models: dg.AssetsDefinition,
+    checks: dg.AssetChecksDefinition,
+    extracts: Sequence[dg.AssetsDefinition],
 ) -> list[dg.UnresolvedAssetJobDefinition]:
     """One job for the hourly run, and one for each step alone."""
     checked = dg.AssetSelection.checks(checks)
     # The data tests belong to the build; the check step's checks of these assets do not.
     built = dg.AssetSelection.assets(models) - checked
+    whole = _LOADED | built | checked | _PUBLISHED
+    alone = []
+    if extracts:
+        asked = dg.AssetSelection.assets(*extracts)
+        whole |= asked
+        alone.append(_job("extract", asked, "Ask every source with a connection."))
     return [
-        _job(HOURLY, _LOADED | built | checked | _PUBLISHED, "Load, build, check and publish."),
+        _job(HOURLY, whole, "Extract, load, build, check and publish."),
+        *alone,
         _job("load", _LOADED.without_checks(), "Load new landed files."),
         _job("build", built, "Build the models for what changed."),
         _job("check", checked, "Run the hard checks and the expectations."),

@@ -68,16 +68,20 @@ class Tollbook(dg.ConfigurableResource):
             config=Path(self.config_file), home=Path(self.home), as_of=self.as_of or None
         )
 
-    def steps(self, context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext) -> Steps:
+    def steps(
+        self,
+        context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext | dg.OpExecutionContext,
+    ) -> Steps:
         """The steps of the run that `context` belongs to."""
+        if not isinstance(context, dg.OpExecutionContext):
+            context = context.op_execution_context
         listener = _LISTENERS.get(self.home)
         if listener is None:
             listener = Listener(RunLog(), context.log.info)
-            operation = context.op_execution_context
-            operation.instance.add_run_tags(operation.run_id, {PROCESS_TAG: this_process()})
+            context.instance.add_run_tags(context.run_id, {PROCESS_TAG: this_process()})
         return Steps(
             runtime=self.runtime(),
-            run=context.op_execution_context.run_id,
+            run=context.run_id,
             log=listener.log,
             progress=listener.progress,
         )

@@ -5,8 +5,10 @@ from __future__ import annotations
 import logging
 import os
 import socket
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 
 import dagster as dg
@@ -14,6 +16,7 @@ import dagster as dg
 from orchestration.config import ConfigurationError, Runtime
 from orchestration.defs.assets import WAREHOUSE_POOL
 from orchestration.defs.code_location import build_code_location
+from orchestration.defs.event_log import keep_connections
 from orchestration.defs.jobs import HOURLY
 from orchestration.defs.resources import (
     PROCESS_TAG,
@@ -23,7 +26,10 @@ from orchestration.defs.resources import (
     tollbook_resource,
 )
 from orchestration.defs.steps import RunLog
+from orchestration.defs.sync import SYNC
+from orchestration.landing.extract import ExtractReport, pulled_sources
 from orchestration.warehouse.load import LoadReport
+from orchestration.warehouse.transform import write_checked_seeds
 
 STEPS = ("extract", "load", "build", "check", "publish", "export")
 _INSTANCE = """\
@@ -43,17 +49,20 @@ class RunOutcome:
 
     Attributes:
         status: published, done (a step alone), or failed.
-        exit_code: 0, 1, or 3 (published, but a file was refused too much of).
-        problems: One line each: why it failed, or which files were refused.
+        exit_code: 0, 1, or 3 (published, but a source could not be read or a file was refused).
+        problems: One line each: why it failed, which sources were not read, which files refused.
         version: Number of the published snapshot.
+        seconds, handled: Wall seconds of each step, and how much it counted (see RunLog).
     """
 
     status: str
     exit_code: int
+    extract: ExtractReport | None = None
     load: LoadReport | None = None
     problems: list[str] = field(default_factory=list)
     version: int | None = None
     seconds: dict[str, float] = field(default_factory=dict)
+    handled: dict[str, int | None] = field(default_factory=dict)
 
 
 def run_pipeline(
@@ -61,51 +70,127 @@ def run_pipeline(
     *,
     only: str | None = None,
     full_refresh: bool = False,
+    extracted: ExtractReport | None = None,
     progress: Callable[[str], None] = lambda _line: None,
+    wait: timedelta = timedelta(0),
 ) -> RunOutcome:
     """Run the hourly job, or one step of it, once.
+
+    Args:
+        extracted: What the sources gave when they were asked just before; they are not asked again.
+        wait: How long to wait for a run that is writing the warehouse before this one is skipped.
 
     Raises:
         ConfigurationError: `only` names no step.
     """
     if only is not None and only not in STEPS:
         raise ConfigurationError(f"--only {only}: expected one of {', '.join(STEPS)}")
-    if only in ("extract", "export"):
+    if only == "export" or (only == "extract" and not pulled_sources(runtime)):
         # Nothing is configured that this version would extract or export.
         return RunOutcome(status="done", exit_code=0)
+    log = RunLog(extract=extracted)
+    problem = _execute(
+        runtime, only or HOURLY, log, progress=progress, wait=wait, full_refresh=full_refresh
+    )
+    if problem is not None:
+        return problem
+    unread = log.extract.problems if log.extract else []
+    refused = _refused_files(log.load, runtime)
+    refused += [str(problem) for problem in log.seed_problems if problem.is_refused]
+    if only == "extract" and unread:
+        return RunOutcome("failed", 1, problems=unread, seconds=log.seconds)
+    return RunOutcome(
+        status="published" if log.publication else "done",
+        exit_code=3 if refused or unread else 0,
+        extract=log.extract,
+        load=log.load,
+        problems=[*unread, *refused],
+        version=log.publication.version if log.publication else None,
+        seconds=log.seconds,
+        handled=log.handled,
+    )
+
+
+def run_sync(
+    runtime: Runtime,
+    *,
+    extracted: ExtractReport | None = None,
+    progress: Callable[[str], None] = lambda _line: None,
+    wait: timedelta = timedelta(0),
+) -> RunOutcome:
+    """Run the five-minute job once."""
+    log = RunLog(extract=extracted)
+    problem = _execute(runtime, SYNC, log, progress=progress, wait=wait)
+    if problem is not None:
+        return problem
+    unread = log.extract.problems if log.extract else []
+    refused = [*unread, *_refused_files(log.load, runtime)]
+    return RunOutcome(
+        status="published" if log.publication else "done",
+        exit_code=3 if refused and log.publication else 0,
+        extract=log.extract,
+        load=log.load,
+        problems=[*log.problems, *refused],
+        version=log.publication.version if log.publication else None,
+        seconds=log.seconds,
+        handled=log.handled,
+    )
+
+
+def _execute(
+    runtime: Runtime,
+    job: str,
+    log: RunLog,
+    *,
+    progress: Callable[[str], None],
+    wait: timedelta,
+    full_refresh: bool = False,
+) -> RunOutcome | None:
+    """Run one job in this process, recorded; how it went if it did not end well."""
     tollbook = tollbook_resource(
         runtime, as_of=runtime.as_of.isoformat(), full_refresh=full_refresh
     )
-    log = RunLog()
+    # Seeds that cannot be read are wrong configuration: said before anything is begun.
+    write_checked_seeds(runtime)
     progress("reading the models")
-    location = build_code_location(runtime, tollbook)
-    job = location.definitions.resolve_job_def(only or HOURLY)
+    definitions = build_code_location(runtime, tollbook).definitions
+    resolved = definitions.resolve_job_def(job)
     with _instance(runtime.home) as instance, listening(runtime.home, Listener(log, progress)):
+        keep_connections(instance)
         _end_killed_runs(instance)
-        holder = _run_at_work(instance)
+        holder = _wait_for_slot(instance, wait, progress)
         if holder is not None:
-            problem = f"run {holder} is writing the warehouse; wait for that run to end"
+            waited = f" after {wait}" if wait else ""
+            problem = (
+                f"skipped{waited}: run {holder} is writing the warehouse; wait for that run to end"
+            )
             return RunOutcome("failed", 1, problems=[problem])
-        result = job.execute_in_process(
+        result = resolved.execute_in_process(
             instance=instance,
             raise_on_error=False,
             run_config=_QUIET,
             tags={PROCESS_TAG: this_process()},
         )
-    if not result.success:
-        log.problems.extend(_failures(result, known=log.problems))
-        return RunOutcome("failed", 1, load=log.load, problems=log.problems, seconds=log.seconds)
-    refused = _refused_files(log.load, runtime)
-    return RunOutcome(
-        status="published" if log.publication else "done",
-        exit_code=3 if refused else 0,
-        load=log.load,
-        problems=refused,
-        version=log.publication.version if log.publication else None,
-        seconds=log.seconds,
-    )
+    if result.success:
+        return None
+    log.problems.extend(_failures(result, known=log.problems))
+    return RunOutcome("failed", 1, load=log.load, problems=log.problems, seconds=log.seconds)
 
 
+def _wait_for_slot(
+    instance: dg.DagsterInstance, wait: timedelta, progress: Callable[[str], None]
+) -> str | None:
+    """The run that still holds the warehouse's slot when the time is up; None when it is free."""
+    until = time.monotonic() + wait.total_seconds()
+    while (holder := _run_at_work(instance)) is not None and time.monotonic() < until:
+        progress(f"waiting for run {holder} to end")
+        time.sleep(min(_LOOK_SECONDS, max(0.0, until - time.monotonic())))
+        _end_killed_runs(instance)
+    return holder
+
+
+# How often a waiting run looks whether the one at work has ended.
+_LOOK_SECONDS = 2.0
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 

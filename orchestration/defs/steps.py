@@ -5,15 +5,19 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from dataclasses import dataclass, field, replace
+from datetime import UTC, date, datetime, timedelta
 
 import duckdb
 
-from orchestration.config import Runtime
-from orchestration.warehouse import invariants, publish, transform
+from orchestration.config import ConfigurationError, Runtime
+from orchestration.landing.extract import ExtractReport, extract, pulled_sources
+from orchestration.landing.seed_files import SeedProblem
+from orchestration.warehouse import check_scope, invariants, publish, transform
+from orchestration.warehouse.check_scope import Scope
 from orchestration.warehouse.connection import open_warehouse
 from orchestration.warehouse.invariants import CheckResult
+from orchestration.warehouse.known import KnownRows
 from orchestration.warehouse.ledger import Ledger
 from orchestration.warehouse.load import LoadReport, load_landing
 from orchestration.warehouse.publish import Publication, PublishRefusedError
@@ -33,16 +37,26 @@ class RunLog:
 
     Attributes:
         seconds: Wall seconds by step.
+        handled: What each step counted: rows loaded, nodes built, checks, rows published.
         problems: One line each, in the order met.
+        seed_problems: What was wrong with people's reference data.
     """
 
+    extract: ExtractReport | None = None
     load: LoadReport | None = None
     plan: BuildPlan | None = None
     nodes: list[NodeResult] = field(default_factory=list)
     checks: list[CheckResult] = field(default_factory=list)
     publication: Publication | None = None
     seconds: dict[str, float] = field(default_factory=dict)
+    handled: dict[str, int | None] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
+    seed_problems: list[SeedProblem] = field(default_factory=list)
+
+    @property
+    def changed(self) -> list[str]:
+        """Tables that the build wrote, as schema.table."""
+        return sorted(node.relation for node in self.nodes if node.unique_id.startswith("model."))
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +71,35 @@ class Steps:
     run: str
     log: RunLog
     progress: Progress
+
+    def extract(self, *, depth: str = "hourly") -> ExtractReport:
+        """Ask every source with a connection for what is not known; one that fails is noted.
+
+        A report that is already in the log, as one made before the run began, is not made again.
+        """
+        if not pulled_sources(self.runtime):
+            return ExtractReport()
+        if self.log.extract is None:
+            with self._step("extract") as rows:
+                report = extract(
+                    self.runtime,
+                    lambda source: KnownRows(self.runtime, source),
+                    depth=depth,
+                    progress=self.progress,
+                )
+                rows.append(report.rows)
+                self.log.extract = report
+            self._record_sources(report)
+            for line in (note for each in report.sources for note in each.notes):
+                self.progress(line)
+        return self.log.extract
+
+    def _record_sources(self, report: ExtractReport) -> None:
+        """One line of audit.runs for each source: whether it answered, and what it gave."""
+        now = datetime.now(UTC).replace(tzinfo=None)
+        for each in report.sources:
+            status = "failed" if each.problems else "done"
+            self._record(f"extract {each.source}", now, 0.0, sum(each.rows.values()), status)
 
     def load(self) -> LoadReport:
         """Load what is new in the landing folder."""
@@ -84,11 +127,16 @@ class Steps:
             transform.BuildFailedError: a model or a test failed.
         """
         with self._step("build") as rows:
+            self.log.seed_problems = transform.write_checked_seeds(self.runtime)
+            for problem in self.log.seed_problems:
+                self.progress(str(problem))
             with open_warehouse(self.runtime) as connection:
                 create_schema(connection)
                 transform.write_sources(connection, self.runtime)
+                transform.write_refused_seeds(connection, self.log.seed_problems)
+                transform.take_up_synced_days(connection)
                 plan = transform.plan_build(connection, self.runtime, full_refresh=full_refresh)
-                transform.write_state(connection, transform.MARTS, transform.BUILDING)
+                transform.note_building(connection, plan)
             self.log.plan = plan
             self.progress(_described(plan))
             nodes = transform.build_marts(self.runtime, plan, on_node=self._tell_node)
@@ -96,7 +144,7 @@ class Steps:
             rows.append(len(nodes))
             self._refuse_failed(nodes)
             with open_warehouse(self.runtime) as connection:
-                transform.remember_build(connection, self.runtime, plan)
+                transform.remember_build(connection, self.runtime, plan, nodes)
                 connection.execute("checkpoint")
         return nodes
 
@@ -111,22 +159,115 @@ class Steps:
         if failed:
             raise transform.BuildFailedError(self.log.problems[-len(failed)])
 
+    def sync(self) -> Publication | None:
+        """Make new usage visible: load, the marts of the days it touched, hard checks, publish.
+
+        Returns:
+            None where every day is due to be built: that is the hourly run's work.
+
+        Raises:
+            transform.BuildFailedError: a model failed.
+            HardCheckFailedError: nothing is published.
+        """
+        self.load()
+        if not self._build_days():
+            return None
+        refuse_failed_checks(self._check_hard())
+        return self.publish()
+
+    def _build_days(self) -> bool:
+        """Build what replaces days, for the days that changed; whether that is enough."""
+        with open_warehouse(self.runtime) as connection:
+            plan = transform.plan_build(connection, self.runtime)
+            if transform.read_state(connection, transform.MARTS) == transform.BUILDING:
+                plan = replace(plan, touched_days=None, reason="the last build did not end")
+        self.log.plan = plan
+        if plan.touched_days is None:
+            self.log.problems.append(
+                f"every day is due to be built, because {plan.reason}; "
+                "the next `tollbook run` builds and publishes"
+            )
+            return False
+        with self._step("build") as rows:
+            with open_warehouse(self.runtime) as connection:
+                transform.note_building(connection, plan, is_sync=True)
+            self.progress(_described(plan))
+            nodes = transform.build_marts(
+                self.runtime,
+                plan,
+                on_node=self._tell_node,
+                select=list(transform.SYNCED),
+                is_tested=False,
+            )
+            self.log.nodes = nodes
+            rows.append(len(nodes))
+            self._refuse_failed(nodes)
+            with open_warehouse(self.runtime) as connection:
+                transform.remember_sync(connection, nodes)
+                connection.execute("checkpoint")
+        return True
+
+    def _check_hard(self) -> list[CheckResult]:
+        """Run the hard checks alone, on what is in question."""
+        from orchestration.warehouse.expectations import check_hard
+
+        with self._step("check") as rows, open_warehouse(self.runtime) as connection:
+            create_schema(connection)
+            as_of = self.runtime.as_of
+            scope = check_scope.plan_checks(connection, as_of, is_sync=True)
+            results = invariants.check_invariants(connection, scope)
+            results += check_hard(connection, as_of=as_of, scope=scope)
+            invariants.write_results(connection, results, as_of, is_part=True)
+            transform.note_checked(connection)
+            rows.append(len(results))
+        self.progress(f"check: {len(results)} hard checks, {_in_scope(scope)}")
+        self.log.checks = results
+        self.log.problems.extend(_described_failures(results))
+        return results
+
+    def touch_days(self, first_day: str, last_day: str) -> None:
+        """Have the next build take up the days from the first to the last again.
+
+        Raises:
+            ConfigurationError: they are no days, or not in this order.
+        """
+        try:
+            first, last = date.fromisoformat(first_day), date.fromisoformat(last_day)
+        except ValueError as error:
+            raise ConfigurationError(f"{error}; write days like 2026-10-31") from error
+        if last < first:
+            raise ConfigurationError(f"last_day {last} lies before first_day {first}")
+        days = [str(first + timedelta(days=each)) for each in range((last - first).days + 1)]
+        with open_warehouse(self.runtime) as connection:
+            create_schema(connection)
+            transform.touch_days(connection, days)
+
     def check(self) -> list[CheckResult]:
         """Run the hard checks and the expectations; write their page and their results."""
         from orchestration.warehouse.expectations import run_expectations
 
         with self._step("check") as rows:
             with open_warehouse(self.runtime) as connection:
-                results = invariants.check_invariants(connection)
-            self.progress(f"check: {len(results)} invariants between layers")
+                create_schema(connection)
+                scope = check_scope.plan_checks(connection, self.runtime.as_of)
+                remembered = check_scope.read_remembered(connection, scope)
+                results = invariants.check_invariants(connection, scope)
+            self.progress(f"check: {len(results)} invariants between layers, {_in_scope(scope)}")
             results += run_expectations(
                 database=self.runtime.database,
                 docs_folder=self.runtime.home / "checks",
                 as_of=self.runtime.as_of,
                 progress=self.progress,
+                scope=scope,
+                remembered=remembered,
             )
             with open_warehouse(self.runtime) as connection:
                 invariants.write_results(connection, results, self.runtime.as_of)
+                check_scope.note_findings(
+                    connection, scope, {each.check: each.by_day for each in results}
+                )
+                if not _described_failures(results):
+                    check_scope.note_passed(connection, scope, self.runtime.as_of)
                 transform.note_checked(connection)
             rows.append(len(results))
         self.log.checks = results
@@ -145,7 +286,7 @@ class Steps:
             self.progress("publish: writing and verifying the snapshot")
             publication = publish.publish(connection, self.runtime)
             transform.write_state(connection, transform.UNPUBLISHED, "false")
-            rows.append(sum(count for count, _ in publication.tables.values()))
+            rows.append(publication.rows_written)
         self.log.publication = publication
         return publication
 
@@ -161,6 +302,7 @@ class Steps:
         finally:
             seconds = time.monotonic() - begun
             self.log.seconds[name] = seconds
+            self.log.handled[name] = rows[0] if rows else None
             self._record(name, started_at, seconds, rows[0] if rows else None, status)
 
     def _record(
@@ -174,11 +316,21 @@ class Steps:
             )
 
 
+def _in_scope(scope: Scope) -> str:
+    if scope.days is None:
+        return f"every day, because {scope.reason}"
+    return f"{len(scope.days)} days that changed"
+
+
 def _described(plan: BuildPlan) -> str:
     if plan.touched_days is None:
         return f"build: every day, because {plan.reason}"
     if not plan.touched_days:
-        return "build: no day of usage changed"
+        return (
+            "build: the days whose prices changed"
+            if plan.has_new_prices
+            else "build: no day of usage changed"
+        )
     return f"build: {len(plan.touched_days)} days that changed"
 
 
@@ -211,7 +363,7 @@ def _refuse_unchecked(connection: duckdb.DuckDBPyConnection) -> None:
         named = ", ".join(f"{check} ({rows} rows)" for check, rows in failed)
         raise HardCheckFailedError(f"hard checks failed: {named}; nothing was published")
     marts = transform.read_state(connection, transform.MARTS)
-    if marts == transform.BUILDING:
+    if marts in (transform.BUILDING, transform.SYNCING):
         raise HardCheckFailedError(
             "the last build did not end; nothing was published (`tollbook run` builds anew)"
         )

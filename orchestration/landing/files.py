@@ -8,6 +8,7 @@ import re
 import stat
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -135,6 +136,18 @@ def _walk(folder: Path) -> Iterator[Path]:
             yield from _walk(Path(entry.path))
         else:
             yield Path(entry.path)
+
+
+def unfinished_files(folder: Path, *, seconds: float) -> list[Path]:
+    """Files unchanged for that long that are left alone because their names say unfinished."""
+    found = []
+    for path in sorted(folder.rglob("*")):
+        # One that is gone by now was finished.
+        with suppress(FileNotFoundError):
+            age = time.time() - path.lstat().st_mtime
+            if path.name.endswith(_IGNORED_SUFFIXES) and age > seconds:
+                found.append(path)
+    return found
 
 
 def _describe(path: Path, *, name: str, owners: dict[str, SourceSettings]) -> LandedFile | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any
 
@@ -32,11 +33,11 @@ def decode_row(line: bytes) -> Any:
     Raises:
         RefusedError: invalid_json, duplicate_json_key or bad_encoding.
     """
-    shorter = _PRICE_ENTRIES.without_known(line)
+    shorter = PRICE_ENTRIES.without_known(line)
     if shorter is not None:
         return _decode(shorter)
     value = _decode(line)
-    _PRICE_ENTRIES.learn_from(line)
+    PRICE_ENTRIES.learn_from(line)
     return value
 
 
@@ -102,12 +103,36 @@ class _PriceEntries:
         if entry[:1] == b"{" and line.startswith(entry, start):
             self._known[entry[: self._BEGINNING]] = entry
 
+    def find_known(self, lines: bytes) -> Iterator[tuple[int, int]]:
+        """Begin and end of every known entry of many lines; others are learned on the way."""
+        place = lines.find(self._NAME)
+        while place >= 0:
+            start = end = self._start(lines, place)
+            beginning = lines[start : start + self._BEGINNING]
+            known = self._known.get(beginning)
+            if known is None and beginning[:1] == b"{" and len(self._known) < self._MOST:
+                known = self._learn_at(lines, place, beginning)
+            if known is not None and lines.startswith(known, start):
+                end = start + len(known)
+                yield start, end
+            place = lines.find(self._NAME, max(end, place + 1))
+
+    def _learn_at(self, lines: bytes, place: int, beginning: bytes) -> bytes | None:
+        first = lines.rfind(b"\n", 0, place) + 1
+        line = lines[first:].partition(b"\n")[0]
+        try:
+            _decode(line)
+        except RefusedError:
+            return None
+        self.learn_from(line)
+        return self._known.get(beginning)
+
     def _start(self, line: bytes, place: int) -> int:
         start = place + len(self._NAME)
         return start + (line[start : start + 1] == b" ")
 
 
-_PRICE_ENTRIES = _PriceEntries()
+PRICE_ENTRIES = _PriceEntries()
 
 
 def _has_plain_escapes(line: bytes) -> bool:

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from datetime import date
 from typing import Any
 
 from orchestration.core.refusals import RefusedError
 from orchestration.landing.json_text import decode_row
-from orchestration.sources import contract_files, litellm_spend_logs
+from orchestration.sources import (
+    contract_files,
+    litellm_daily_spend,
+    litellm_spend_logs,
+    owners,
+)
 from orchestration.sources.records import RawTable, Record, RecordContext
 
 
@@ -24,6 +30,8 @@ class FileKind:
         read_row: Raw value to typed record.
         json_fields: Fields that hold JSON, in CSV and Parquet as text.
         may_hold_content: Whether a file can carry prompts and is scrubbed once loaded.
+        alternatives: Further sets of fields, each of which also makes a file of this kind.
+        validity: (key, from, to) of a record that must not overlap with another of its key.
     """
 
     name: str
@@ -33,6 +41,19 @@ class FileKind:
     children: tuple[RawTable, ...] = ()
     json_fields: tuple[str, ...] = ()
     may_hold_content: bool = False
+    alternatives: tuple[tuple[str, ...], ...] = ()
+    validity: Callable[[Record], tuple[tuple[Any, ...], date, date] | None] | None = None
+
+    def missing(self, fields: Collection[str]) -> list[str]:
+        """The required fields that are not there; none where an alternative is complete."""
+        if any(set(each) <= set(fields) for each in self.alternatives):
+            return []
+        return [name for name in self.required if name not in fields]
+
+    def resembles(self, fields: Collection[str]) -> bool:
+        """Whether a row has a telling field of this kind, so that the file may be of it."""
+        telling = {*self.required[1:], *(name for each in self.alternatives for name in each)}
+        return any(name in fields for name in telling)
 
     def read(self, value: Mapping[str, Any], context: RecordContext) -> Record:
         """The typed record of one decoded row.
@@ -81,6 +102,22 @@ ROW_KINDS = {
             required=("request_id", "gateway", "model", "occurred_at"),
             read_row=contract_files.read_app_request,
         ),
+        FileKind(
+            name="owners",
+            table=owners.OBSERVATIONS,
+            children=tuple(owners.RAW_BY_NAME.values()),
+            required=owners.REQUIRED,
+            alternatives=owners.ALTERNATIVES,
+            read_row=owners.read_owner,
+            json_fields=owners.JSON_FIELDS,
+            validity=owners.validity,
+        ),
+        FileKind(
+            name="litellm_daily_spend",
+            table=litellm_daily_spend.DAILY_SPEND,
+            required=litellm_daily_spend.REQUIRED,
+            read_row=litellm_daily_spend.read_daily_spend,
+        ),
     )
 }
 PRICE_CATALOG = "price_catalog"
@@ -89,7 +126,5 @@ READABLE_KINDS = frozenset({*ROW_KINDS, PRICE_CATALOG})
 
 def recognise(kinds: tuple[str, ...], fields: Collection[str]) -> str:
     """The one kind among `kinds` whose required fields are all there, else the assumed first."""
-    fitting = [
-        name for name in kinds if name in ROW_KINDS and set(ROW_KINDS[name].required) <= set(fields)
-    ]
+    fitting = [name for name in kinds if name in ROW_KINDS and not ROW_KINDS[name].missing(fields)]
     return fitting[0] if len(fitting) == 1 else kinds[0]

@@ -25,6 +25,7 @@ from orchestration.landing.json_text import (
     named,
     read_json,
 )
+from orchestration.sources.owners import TABLE_FIELD
 
 _BLOCK = 2**20
 _PARQUET_BATCH = 8192
@@ -79,7 +80,7 @@ def read_rows(
         if file.format == "parquet":
             yield from _parquet_rows(_seekable(raw, file, limits), limits, columns_found)
             return
-        stream = _bounded(raw, file, limits)
+        stream = bounded(raw, file, limits)
         if file.format == "jsonl":
             yield from _json_line_rows(stream, limits)
         elif file.format == "json":
@@ -92,17 +93,18 @@ def read_rows(
             )
 
 
-def _bounded(raw: IO[bytes], file: LandedFile, limits: LimitSettings) -> _Bounded:
+def bounded(raw: IO[bytes], file: LandedFile, limits: LimitSettings) -> BoundedStream:
+    """The file's inflated bytes."""
     limit = max(limits.inflated_bytes, file.size * limits.inflation_ratio)
     if file.compression == "gz":
-        return _Bounded(gzip.GzipFile(fileobj=raw), limit=limit)
+        return BoundedStream(gzip.GzipFile(fileobj=raw), limit=limit)
     if file.compression == "zst":
         # This reader tells a frame that ends too early from a whole one; a silent end loses rows.
-        return _Bounded(pa.CompressedInputStream(pa.PythonFile(raw, "r"), "zstd"), limit=limit)
-    return _Bounded(raw, limit=None)
+        return BoundedStream(pa.CompressedInputStream(pa.PythonFile(raw, "r"), "zstd"), limit=limit)
+    return BoundedStream(raw, limit=None)
 
 
-class _Bounded:
+class BoundedStream:
     """A byte stream that stops an inflating file from growing without end."""
 
     def __init__(self, stream: Any, *, limit: int | None) -> None:
@@ -149,7 +151,12 @@ class _Bounded:
         return b""
 
 
-def _refuse_other_encodings(start: bytes) -> None:
+def refuse_other_encodings(start: bytes) -> None:
+    """Refuse what is no UTF-8 text by its first bytes.
+
+    Raises:
+        RefusedError: encoding.
+    """
     start = start[:64]
     looks_wide = start[:2] in (b"\xff\xfe", b"\xfe\xff") or start.count(0) * 4 > len(start)
     if looks_wide or start[:2] == b"\x1f\x8b" or start[:4] == b"\x28\xb5\x2f\xfd":
@@ -159,9 +166,9 @@ def _refuse_other_encodings(start: bytes) -> None:
 # ---------------------------------------------------------------- JSON lines
 
 
-def _json_line_rows(stream: _Bounded, limits: LimitSettings) -> Iterator[Row]:
+def _json_line_rows(stream: BoundedStream, limits: LimitSettings) -> Iterator[Row]:
     start = stream.beginning()
-    _refuse_other_encodings(start.partition(b"\n")[0])
+    refuse_other_encodings(start.partition(b"\n")[0])
     if start[:1] != b"[":
         yield from _decoded(_lines(stream, limits.line_bytes), limits)
         return
@@ -171,7 +178,7 @@ def _json_line_rows(stream: _Bounded, limits: LimitSettings) -> Iterator[Row]:
     except RefusedError:
         if not _is_value_and_more(data):
             raise
-        lines = _lines(_Bounded(io.BytesIO(data), limit=None), limits.line_bytes)
+        lines = _lines(BoundedStream(io.BytesIO(data), limit=None), limits.line_bytes)
         yield from _decoded(lines, limits)
 
 
@@ -191,7 +198,7 @@ def _decoded(lines: Iterator[tuple[int, bytes]], limits: LimitSettings) -> Itera
     in_doubt = True
     look_like_objects = True
     for number, line in lines:
-        row = _json_line(number, line, limits)
+        row = read_json_line(number, line, limits)
         if row is None:
             continue
         if not in_doubt:
@@ -212,7 +219,8 @@ def _decoded(lines: Iterator[tuple[int, bytes]], limits: LimitSettings) -> Itera
     yield from held
 
 
-def _json_line(number: int, line: bytes, limits: LimitSettings) -> Row | None:
+def read_json_line(number: int, line: bytes, limits: LimitSettings) -> Row | None:
+    """The row of one line; None for a blank one."""
     if not line.strip():
         return None
     if len(line) > limits.line_bytes:
@@ -224,10 +232,25 @@ def _json_line(number: int, line: bytes, limits: LimitSettings) -> Row | None:
         return Row(number, None, error.refusal, line)
 
 
-def _lines(stream: _Bounded, line_bytes: int) -> Iterator[tuple[int, bytes]]:
-    """Numbered lines, split at LF, CRLF and CR; of an overlong line only its beginning is kept."""
-    pending = b""
+def _lines(stream: BoundedStream, line_bytes: int) -> Iterator[tuple[int, bytes]]:
+    """Numbered lines; of an overlong line only its beginning is kept."""
     number = 0
+    for data in whole_lines(stream, line_bytes):
+        lines = data.split(b"\n")
+        if not lines[-1]:
+            lines.pop()
+        for line in lines:
+            number += 1
+            yield number, line
+
+
+def whole_lines(stream: BoundedStream, line_bytes: int) -> Iterator[bytes]:
+    """The text in blocks of whole lines, each ended by LF, where it was CRLF or CR too.
+
+    The last line may lack its end, and of an overlong line only the beginning is kept.
+    """
+    pending = b""
+    is_first = True
     keep = line_bytes + 1
     while block := stream.read():
         data = pending + block
@@ -237,23 +260,23 @@ def _lines(stream: _Bounded, line_bytes: int) -> Iterator[tuple[int, bytes]]:
                 # Its line feed may stand at the beginning of the next block.
                 data, undecided = data[:-1], b"\r"
             data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-        pieces = data.split(b"\n")
-        pending = pieces.pop()[:keep] + undecided
-        for line in pieces:
-            number += 1
-            yield number, line if number > 1 else line.removeprefix(_BYTE_ORDER_MARK)
+        end = data.rfind(b"\n") + 1
+        pending = data[end:][:keep] + undecided
+        if end:
+            yield data[:end].removeprefix(_BYTE_ORDER_MARK) if is_first else data[:end]
+            is_first = False
     pending = pending.removesuffix(b"\r")
     if pending:
-        yield number + 1, pending if number else pending.removeprefix(_BYTE_ORDER_MARK)
+        yield pending.removeprefix(_BYTE_ORDER_MARK) if is_first else pending
 
 
 # ---------------------------------------------------------------- JSON documents
 
 
-def _json_rows(stream: _Bounded) -> Iterator[Row]:
+def _json_rows(stream: BoundedStream) -> Iterator[Row]:
     start = stream.beginning()
     if start:
-        _refuse_other_encodings(start)
+        refuse_other_encodings(start)
         yield from _document_rows(stream.read_all())
 
 
@@ -265,7 +288,7 @@ def _document_rows(data: bytes) -> Iterator[Row]:
             raise RefusedError("duplicate_json_key", reason)
         document = document["data"]
     elif isinstance(document, dict):
-        document = [document]
+        document = _rows_of_tables(document) or [document]
     if not isinstance(document, list):
         raise RefusedError("schema_mismatch", "expected a list of rows or a page with `data`")
     for number, value in enumerate(document, 1):
@@ -274,6 +297,19 @@ def _document_rows(data: bytes) -> Iterator[Row]:
             yield Row(number, value)
         else:
             yield Row(number, None, refusal, _content_of(value))
+
+
+def _rows_of_tables(document: dict[str, Any]) -> list[Any] | None:
+    """The rows of a document of LiteLLM's tables by name, each with the name of its table."""
+    if not document or not all(
+        name.startswith("LiteLLM_") and isinstance(rows, list) for name, rows in document.items()
+    ):
+        return None
+    return [
+        {**row, TABLE_FIELD: name} if isinstance(row, dict) else row
+        for name, rows in document.items()
+        for row in rows
+    ]
 
 
 def read_document(data: bytes) -> Any:
@@ -308,11 +344,11 @@ def read_document_of(file: LandedFile, limits: LimitSettings) -> Any:
         RefusedError: a file code.
     """
     with open_regular(file.path) as raw:
-        stream = _bounded(raw, file, limits)
+        stream = bounded(raw, file, limits)
         start = stream.beginning()
         if not start:
             return None
-        _refuse_other_encodings(start)
+        refuse_other_encodings(start)
         return read_document(stream.read_all())
 
 
@@ -320,12 +356,12 @@ def read_document_of(file: LandedFile, limits: LimitSettings) -> Any:
 
 
 def _csv_rows(
-    stream: _Bounded, limits: LimitSettings, columns_found: ColumnsFound
+    stream: BoundedStream, limits: LimitSettings, columns_found: ColumnsFound
 ) -> Iterator[Row]:
     start = stream.beginning()
     if not start:
         return
-    _refuse_other_encodings(start)
+    refuse_other_encodings(start)
     try:
         text = decode_text(stream.read_all().removeprefix(_BYTE_ORDER_MARK))
     except RefusedError as error:
@@ -391,7 +427,7 @@ def _next_record(reader: Any) -> list[str] | None:
 
 
 def _seekable(raw: IO[bytes], file: LandedFile, limits: LimitSettings) -> IO[bytes]:
-    return io.BytesIO(_bounded(raw, file, limits).read_all()) if file.compression else raw
+    return io.BytesIO(bounded(raw, file, limits).read_all()) if file.compression else raw
 
 
 def _parquet_rows(

@@ -50,6 +50,7 @@ class FieldRule:
 GATEWAY_COUNT_FIELDS = (
     FieldRule("gateway", "text", is_required=True),
     FieldRule("hour_at", "event", is_required=True),
+    FieldRule("hours", "count"),
     FieldRule("model", "text"),
     FieldRule("requests", "count", is_required=True),
     FieldRule("successful_requests", "count"),
@@ -90,7 +91,8 @@ APP_REQUESTS = _table(
 def read_gateway_count(row: Mapping[str, Any], context: RecordContext) -> Record:
     """Requests of one gateway, hour and model, counted at the edge.
 
-    Grain: one row per gateway, UTC hour and model. Units: requests; spend in USD.
+    Grain: one row per gateway, UTC hour and model. Units: requests; spend in USD. A gateway that
+    counts longer spans than an hour says in `hours` how many the count covers from hour_at on.
 
     Raises:
         RefusedError: a row code of the closed list.
@@ -99,6 +101,10 @@ def read_gateway_count(row: Mapping[str, Any], context: RecordContext) -> Record
     hour_at = record.values["hour_at"]
     if (hour_at.minute, hour_at.second, hour_at.microsecond) != (0, 0, 0):
         raise RefusedError("bad_timestamp", "expected the start of an hour", "hour_at")
+    if record.values.get("hours", 1) not in (1, 24) or (
+        record.values.get("hours") == 24 and hour_at.hour != 0
+    ):
+        raise RefusedError("bad_integer", "expected 1, or 24 from midnight on", "hours")
     return record
 
 

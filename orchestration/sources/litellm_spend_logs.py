@@ -26,7 +26,7 @@ from orchestration.sources.records import (
 
 SPEND_OUTLIER = Decimal(100_000)
 
-_TEXT = (
+TEXT = (
     "request_id",
     "call_type",
     "model",
@@ -41,7 +41,7 @@ _TEXT = (
     "agent_id",
     "litellm_call_id",
 )
-_METADATA_TEXT = {
+METADATA_TEXT = {
     "api_key_name": "user_api_key_alias",
     "team_name": "user_api_key_team_alias",
     "project_id": "user_api_key_project_id",
@@ -52,7 +52,7 @@ _METADATA_TEXT = {
 }
 # The free-form dict that operators set on keys, teams and requests, and tags `name:value`:
 # the names under which the owner columns are commonly written.
-_OWNER_NAMES = {
+OWNER_NAMES = {
     "ticket": ("ticket", "launch_or_ticket", "jira"),
     "cost_center": ("cost_center", "cost_centre", "costcenter", "cc"),
     "environment": ("environment", "env"),
@@ -61,7 +61,7 @@ _OWNER_NAMES = {
     "budget_owner": ("budget_owner",),
     "tagged_project_id": ("project_id", "project"),
 }
-_OWNER_BY_NAME = {name: ours for ours, names in _OWNER_NAMES.items() for name in names}
+_OWNER_BY_NAME = {name: ours for ours, names in OWNER_NAMES.items() for name in names}
 
 # Quantities of one usage object: our column, and the places it may stand in (largest wins,
 # because LiteLLM mirrors several of them).
@@ -119,12 +119,12 @@ def _by_their_name(names: Mapping[str, tuple[str, ...] | str]) -> dict[str, str]
     }
 
 
-_FLAT_NAMES = _by_their_name(_FLAT)
-_PROMPT_NAMES = _by_their_name(_PROMPT_DETAILS)
-_LIFETIME_NAMES = _by_their_name(_CACHE_LIFETIMES)
-_COMPLETION_NAMES = _by_their_name(_COMPLETION_DETAILS)
-_TOOL_NAMES = _by_their_name(_TOOLS)
-_SECONDS_NAMES = _by_their_name(_SECONDS)
+FLAT_NAMES = _by_their_name(_FLAT)
+PROMPT_NAMES = _by_their_name(_PROMPT_DETAILS)
+LIFETIME_NAMES = _by_their_name(_CACHE_LIFETIMES)
+COMPLETION_NAMES = _by_their_name(_COMPLETION_DETAILS)
+TOOL_NAMES = _by_their_name(_TOOLS)
+SECONDS_NAMES = _by_their_name(_SECONDS)
 _COUNT_COLUMNS = tuple(
     dict.fromkeys([*_FLAT, *_PROMPT_DETAILS, *_CACHE_LIFETIMES, *_COMPLETION_DETAILS])
 )
@@ -144,7 +144,7 @@ SPEND_LOGS = RawTable(
         Column("created_at", "timestamp", is_content=False),
         Column("source_version_at", "timestamp"),
         Column("observed_at", "timestamp", is_content=False),
-        *(Column(name, "varchar") for name in _TEXT if name != "request_id"),
+        *(Column(name, "varchar") for name in TEXT if name != "request_id"),
         Column("api_base", "varchar"),
         Column("user_id", "varchar"),
         Column("customer_id", "varchar"),
@@ -157,8 +157,8 @@ SPEND_LOGS = RawTable(
         Column("request_tags", "varchar"),
         Column("client_ip", "varchar"),
         Column("user_agent", "varchar"),
-        *(Column(name, "varchar") for name in _METADATA_TEXT),
-        *(Column(name, "varchar") for name in _OWNER_NAMES),
+        *(Column(name, "varchar") for name in METADATA_TEXT),
+        *(Column(name, "varchar") for name in OWNER_NAMES),
         Column("error_code", "varchar"),
         Column("error_class", "varchar"),
         Column("attempted_retries", "bigint"),
@@ -175,6 +175,8 @@ SPEND_LOGS = RawTable(
         Column("has_usage", "boolean"),
         Column("batch_model_count", "bigint"),
         *USAGE_COLUMNS,
+        # The database's own hash of what was landed: what an extractor need not land again.
+        Column("source_hash", "varchar", is_content=False),
     ),
     key=("request_id", "started_at", "api_key_id"),
     event_at="started_at",
@@ -195,11 +197,11 @@ BATCH_USAGE = RawTable(
 REQUIRED = ("request_id", "spend", "startTime")
 # Columns of type JSON, which CSV and Parquet hold as text.
 JSON_FIELDS = ("metadata", "request_tags")
-_CONTENT_COLUMNS = ("messages", "response", "proxy_server_request")
-_KNOWN = frozenset(
+CONTENT_COLUMNS = ("messages", "response", "proxy_server_request")
+KNOWN = frozenset(
     {
-        *_TEXT,
-        *_CONTENT_COLUMNS,
+        *TEXT,
+        *CONTENT_COLUMNS,
         "api_key",
         "api_base",
         "billing_agent_id",
@@ -217,6 +219,7 @@ _KNOWN = frozenset(
         "request_duration_ms",
         "request_tags",
         "requester_ip_address",
+        "source_hash",
         "spend",
         "startTime",
         "total_tokens",
@@ -225,9 +228,9 @@ _KNOWN = frozenset(
     }
 )
 # Sub-keys of metadata that hold no content, whether or not a column is taken from them.
-_KNOWN_METADATA = frozenset(
+KNOWN_METADATA = frozenset(
     {
-        *_METADATA_TEXT.values(),
+        *METADATA_TEXT.values(),
         "additional_usage_values",
         "actor_agent_id",
         "agent_execution_mode",
@@ -303,8 +306,8 @@ def read_spend_log(row: Mapping[str, Any], context: RecordContext) -> Record:
     _read_texts(row, record, context)
     _read_money(row, record)
     _read_tokens(row, record)
-    metadata = _read_metadata(row, record)
-    _read_tags(row, record, context)
+    metadata = read_metadata(row, record)
+    read_tags(row, record, context)
     _read_owners(metadata, record, context)
     _read_attempt(metadata, record, context)
     _read_usage(metadata, record)
@@ -342,11 +345,12 @@ def _read_identity(row: Mapping[str, Any], record: Record, context: RecordContex
     values["api_key_id"], was_raw = read_key_id(read_text(row, "api_key", context))
     if was_raw:
         record.codes.add("raw_key_hashed")
+    values["source_hash"] = read_text(row, "source_hash", context)
 
 
 def _read_texts(row: Mapping[str, Any], record: Record, context: RecordContext) -> None:
     values = record.values
-    for name in _TEXT[1:]:
+    for name in TEXT[1:]:
         values[name] = clean_text(read_text(row, name, context))
     values["customer_id"] = clean_text(read_text(row, "end_user", context))
     if context.keep_user_id:
@@ -358,7 +362,7 @@ def _read_texts(row: Mapping[str, Any], record: Record, context: RecordContext) 
     if duration is not None and duration != "":
         values["request_duration_ms"] = read_count(duration, "request_duration_ms")
     base = read_text(row, "api_base", context)
-    values["api_base"], stripped = _without_credentials(base)
+    values["api_base"], stripped = without_credentials(base)
     if stripped:
         record.codes.add("url_secret_stripped")
     currency = row.get("currency")
@@ -373,7 +377,8 @@ def _read_flag(value: Any) -> bool | None:
 
 
 @lru_cache(maxsize=1024)
-def _without_credentials(url: str | None) -> tuple[str | None, bool]:
+def without_credentials(url: str | None) -> tuple[str | None, bool]:
+    """The URL without user, password, query and fragment, and whether that changed it."""
     if url is None:
         return None, False
     try:
@@ -415,7 +420,8 @@ def _read_tokens(row: Mapping[str, Any], record: Record) -> None:
         record.codes.add("token_sum_mismatch")
 
 
-def _read_metadata(row: Mapping[str, Any], record: Record) -> Mapping[str, Any]:
+def read_metadata(row: Mapping[str, Any], record: Record) -> Mapping[str, Any]:
+    """The metadata object of a row, empty where it is none."""
     metadata = row.get("metadata")
     if isinstance(metadata, dict):
         return metadata
@@ -424,7 +430,12 @@ def _read_metadata(row: Mapping[str, Any], record: Record) -> Mapping[str, Any]:
     return {}
 
 
-def _read_tags(row: Mapping[str, Any], record: Record, context: RecordContext) -> None:
+def read_tags(row: Mapping[str, Any], record: Record, context: RecordContext) -> None:
+    """Take over the tags of a row, and the owner columns that they name.
+
+    Raises:
+        RefusedError: field_too_long.
+    """
     tags = row.get("request_tags")
     if tags is None or tags == "":
         return
@@ -439,18 +450,19 @@ def _read_tags(row: Mapping[str, Any], record: Record, context: RecordContext) -
     record.values["request_tags"] = clean_text(",".join(kept)) or None
     for tag in kept:
         name, colon, text = tag.partition(":")
-        ours = _owner_column(name)
+        ours = owner_column(name)
         if colon and ours is not None:
             record.values.setdefault(ours, clean_text(text.strip()) or None)
 
 
-def _owner_column(name: str) -> str | None:
+def owner_column(name: str) -> str | None:
+    """The owner column that goes by a name in tags or free metadata."""
     return _OWNER_BY_NAME.get(name.strip().lower().replace("-", "_"))
 
 
 def _read_owners(metadata: Mapping[str, Any], record: Record, context: RecordContext) -> None:
     values = record.values
-    for ours, theirs in _METADATA_TEXT.items():
+    for ours, theirs in METADATA_TEXT.items():
         values[ours] = _scalar(metadata, theirs, context)
     values["team_id"] = values.get("team_id") or _scalar(metadata, "user_api_key_team_id", context)
     values["organization_id"] = values.get("organization_id") or _scalar(
@@ -465,7 +477,7 @@ def _read_owners(metadata: Mapping[str, Any], record: Record, context: RecordCon
     named = metadata.get("spend_logs_metadata")
     if isinstance(named, dict):
         for name in named:
-            ours = _owner_column(name)
+            ours = owner_column(name)
             text = None if ours is None else _scalar(named, name, context)
             if ours is not None and text is not None:
                 values[ours] = text
@@ -552,21 +564,21 @@ def read_quantities(usage: Mapping[str, Any]) -> dict[str, Any]:
     Units: tokens, counts, seconds. A quantity the object does not state is absent.
     """
     found: dict[str, Any] = {}
-    _collect(found, usage, _FLAT_NAMES)
+    _collect(found, usage, FLAT_NAMES)
     _collect_seconds(found, usage)
     prompt = usage.get("prompt_tokens_details")
     if isinstance(prompt, dict):
-        _collect(found, prompt, _PROMPT_NAMES)
+        _collect(found, prompt, PROMPT_NAMES)
         _collect_seconds(found, prompt)
         lifetimes = prompt.get("cache_creation_token_details")
         if isinstance(lifetimes, dict):
-            _collect(found, lifetimes, _LIFETIME_NAMES)
+            _collect(found, lifetimes, LIFETIME_NAMES)
     completion = usage.get("completion_tokens_details")
     if isinstance(completion, dict):
-        _collect(found, completion, _COMPLETION_NAMES)
+        _collect(found, completion, COMPLETION_NAMES)
     tools = usage.get("server_tool_use")
     if isinstance(tools, dict):
-        _collect(found, tools, _TOOL_NAMES)
+        _collect(found, tools, TOOL_NAMES)
     return found
 
 
@@ -582,7 +594,7 @@ def _collect(found: dict[str, Any], holder: Mapping[str, Any], names: Mapping[st
 
 def _collect_seconds(found: dict[str, Any], holder: Mapping[str, Any]) -> None:
     for theirs, value in holder.items():
-        ours = _SECONDS_NAMES.get(theirs)
+        ours = SECONDS_NAMES.get(theirs)
         if ours is None or isinstance(value, bool) or not isinstance(value, int | float | Decimal):
             continue
         seconds = Decimal(repr(value)) if isinstance(value, float) else Decimal(value)
@@ -606,9 +618,9 @@ def _flag(
     row: Mapping[str, Any], metadata: Mapping[str, Any], record: Record, context: RecordContext
 ) -> None:
     codes, values = record.codes, record.values
-    if not row.keys() <= _KNOWN:
+    if not row.keys() <= KNOWN:
         codes.add("schema_drift")
-    if _holds_content(row, metadata):
+    if holds_content(row, metadata):
         codes.add("content_dropped")
     ended_at = values.get("ended_at")
     if ended_at is not None and ended_at < values["started_at"]:
@@ -638,12 +650,13 @@ def _usage_against_cost(values: Mapping[str, Any]) -> set[str]:
     return codes
 
 
-def _holds_content(row: Mapping[str, Any], metadata: Mapping[str, Any]) -> bool:
-    for name in _CONTENT_COLUMNS:
+def holds_content(row: Mapping[str, Any], metadata: Mapping[str, Any]) -> bool:
+    """Whether a row carries prompts, completions or anything of which we cannot tell."""
+    for name in CONTENT_COLUMNS:
         value = row.get(name)
         if value and value not in ("{}", "[]"):
             return True
     return any(
         metadata[name] and isinstance(metadata[name], (dict, list, str))
-        for name in metadata.keys() - _KNOWN_METADATA
+        for name in metadata.keys() - KNOWN_METADATA
     )

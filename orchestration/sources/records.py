@@ -14,10 +14,11 @@ from orchestration.core.refusals import RefusedError, without_secrets
 
 _HEX_KEY = re.compile(r"[0-9a-fA-F]{64}\Z")
 # Names LiteLLM writes instead of a key's hash; none of them is a credential.
-_NAMED_KEYS = re.compile(
-    r"(?:litellm_proxy_master_key|litellm-internal-health-check|litellm-cli|unassigned"
-    r"|cli-session-[A-Za-z0-9_-]+|hashed-jwt-[0-9a-fA-F]{64})\Z"
+NAMED_KEY = (
+    "(?:litellm_proxy_master_key|litellm-internal-health-check|litellm-cli|unassigned"
+    "|cli-session-[A-Za-z0-9_-]+|hashed-jwt-[0-9a-fA-F]{64})"
 )
+_NAMED_KEYS = re.compile(rf"{NAMED_KEY}\Z")
 FUTURE_LIMIT = timedelta(days=1)
 
 
@@ -63,6 +64,8 @@ class RecordContext:
         keep_client_ip, keep_user_agent, keep_user_id: Personal fields a reader may see.
         is_closed: Whether (gateway, key, project, team, organization, provider, start) falls into
             a closed period of the account that owes for it.
+        observed_at: When the file was observed, for rows that do not say so themselves.
+        closed_until: From when on no period of any account is closed; None where none is.
     """
 
     as_of: datetime
@@ -71,6 +74,8 @@ class RecordContext:
     keep_user_agent: bool = False
     keep_user_id: bool = True
     is_closed: Callable[[Mapping[str, Any]], bool] | None = None
+    observed_at: Callable[[], datetime] | None = None
+    closed_until: datetime | None = None
 
 
 @dataclass(slots=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from orchestration.config import ConfigurationError
 from orchestration.core.refusals import shown
+from orchestration.landing.seed_files import seed_lines
 
 # The most specific scope wins (contract, table T1), and in it the one that names the provider.
 _SCOPES = (
@@ -40,21 +40,34 @@ def closed_period_test(seeds: Path, gateway: str) -> Callable[[Mapping[str, Any]
     Raises:
         ConfigurationError: accounts.csv names an unknown time zone or no month.
     """
-    path = seeds / "accounts.csv"
-    closed_until = {
-        row["account_id"]: _end_of_closed_time(row, path)
-        for row in read_seed(path)
-        if row.get("account_id") and row.get("closed_through")
-    }
-    if not closed_until:
+    ends = _ends_of_closed_time(seeds)
+    if not ends:
         return None
     scopes = _read_scopes(seeds / "account_scopes.csv", gateway)
 
     def is_closed(values: Mapping[str, Any]) -> bool:
-        end = closed_until.get(_account_of(values, scopes))
+        end = ends.get(_account_of(values, scopes))
         return end is not None and values["started_at"] < end
 
     return is_closed
+
+
+def closed_until(seeds: Path) -> datetime | None:
+    """From when on no account has closed anything, naive UTC; None where none has at all.
+
+    Raises:
+        ConfigurationError: accounts.csv names an unknown time zone or no month.
+    """
+    return max(_ends_of_closed_time(seeds).values(), default=None)
+
+
+def _ends_of_closed_time(seeds: Path) -> dict[str, datetime]:
+    path = seeds / "accounts.csv"
+    return {
+        row["account_id"]: _end_of_closed_time(row, path)
+        for row in read_seed(path)
+        if row.get("account_id") and row.get("closed_through")
+    }
 
 
 def _end_of_closed_time(account: Mapping[str, str], path: Path) -> datetime:
@@ -106,8 +119,9 @@ def _account_of(values: Mapping[str, Any], scopes: Mapping[tuple[str, str], list
 
 
 def read_seed(path: Path) -> list[dict[str, str]]:
-    """The rows of one seed file; a missing file is empty."""
+    """The rows of one seed file as text; a missing file is empty."""
     if not path.is_file():
         return []
-    with path.open(encoding="utf-8-sig", newline="") as stream:
-        return list(csv.DictReader(stream))
+    lines = seed_lines(path)
+    _, header = next(lines, (1, []))
+    return [dict(zip(header, cells, strict=False)) for _, cells in lines]

@@ -214,7 +214,8 @@ def _stage(connection: duckdb.DuckDBPyConnection, kind: FileKind, table: pa.Tabl
             staged.create_incoming(connection, each)
         own = _listed_columns(kind.table, set(table.column_names), prefix="")
         connection.execute(
-            f"insert into incoming_{kind.table.name} select _source_line, {own} from arriving"
+            f"insert into incoming_{kind.table.name} by name "
+            f"select _source_line, {own} from arriving"
         )
         for child in kind.children:
             _stage_parts(connection, child, table)
@@ -231,7 +232,7 @@ def _stage_parts(connection: duckdb.DuckDBPyConnection, child: RawTable, table: 
     struct = table.schema.field(place).type.value_type
     names = {struct.field(number).name for number in range(struct.num_fields)}
     connection.execute(f"""
-        insert into incoming_{child.name}
+        insert into incoming_{child.name} by name
         select _source_line, {_listed_columns(child, names, prefix="part.")}
         from (select _source_line, unnest(_{child.name}) as part from arriving)
         """)
@@ -239,5 +240,6 @@ def _stage_parts(connection: duckdb.DuckDBPyConnection, child: RawTable, table: 
 
 def _listed_columns(table: RawTable, present: set[str], *, prefix: str) -> str:
     return ", ".join(
-        f"{prefix}{column.name}" if column.name in present else "null" for column in table.columns
+        f"{prefix}{column.name}" if column.name in present else f"null as {column.name}"
+        for column in table.columns
     )

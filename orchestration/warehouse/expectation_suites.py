@@ -37,7 +37,7 @@ class Check:
         name: The fact as a sentence; unique.
         severity: `hard` stops a publish, `warning` does not.
         meaning: What a failing row means, for a reader who has not seen the code.
-        failing: SQL clause behind `from <table>` that leaves the failing rows; no braces.
+        failing: SQL clause behind `from <rows>` that leaves the failing rows; no braces.
         amount: SQL expression of the money at stake in one failing row; None if there is none.
         shown: Columns of a failing row that Data Docs show beside its key and amount.
         built_ins: The expectations that decide. Without any, the check expects that `failing`
@@ -62,26 +62,44 @@ class Suite:
         key: SQL expression that names one row to a person.
         currency: SQL expression of the currency of the row's amounts.
         checks: In the order in which people should read them.
+        day: Column with the day of a row, where the table has days.
+        filter: SQL condition on the rows in question.
     """
 
     table: str
     key: str
     currency: str
     checks: tuple[Check, ...]
+    day: str | None = None
+    filter: str = "true"
+
+    @property
+    def rows(self) -> str:
+        """The rows in question, as a relation."""
+        if self.filter == "true":
+            return self.table
+        return f"(select * from {self.table} where {self.filter})"
 
 
-def suites(*, as_of: datetime) -> tuple[Suite, ...]:
-    """All suites, one per table; `as_of` is the run's clock, UTC where it names no zone."""
-    return (_usage_records(as_of), _exceptions(), _load_batches())
+def suites(*, as_of: datetime, days: str = "true") -> tuple[Suite, ...]:
+    """All suites, one per table.
+
+    Args:
+        as_of: The run's clock, UTC where it names no zone.
+        days: SQL condition on usage_date: the days in question, in tables that have days.
+    """
+    return (_usage_records(as_of, days), _exceptions(), _load_batches())
 
 
-def _usage_records(as_of: datetime) -> Suite:
+def _usage_records(as_of: datetime, days: str) -> Suite:
     return Suite(
+        day="usage_date",
+        filter=days,
         table="marts.usage_records",
         key="concat(gateway, '/', request_id)",
         currency="currency",
         checks=(
-            _request_ids_are_unique(),
+            _request_ids_are_unique(days),
             _every_usage_is_priced(),
             _money_is_never_negative(),
             _cost_status_is_known(),
@@ -91,8 +109,9 @@ def _usage_records(as_of: datetime) -> Suite:
     )
 
 
-def _request_ids_are_unique() -> Check:
+def _request_ids_are_unique(days: str) -> Check:
     # A batch of several models is one request with a record per model: not a repetition.
+    # A build takes up all days of an id that came again, so that the days in question hold them.
     # Hashes narrow to ids that may repeat, in half the memory; the window then looks at the ids.
     counted = (
         "duplicate_of is null "
@@ -108,7 +127,7 @@ def _request_ids_are_unique() -> Check:
         ),
         failing=(
             f"where duplicate_of is not null or ({counted} and hash(gateway, request_id) in ("
-            f"select hash(gateway, request_id) from marts.usage_records where {counted} "
+            f"select hash(gateway, request_id) from marts.usage_records where {counted} and {days} "
             "group by all having count(*) > 1)) "
             "qualify duplicate_of is not null or row_number() over ("
             "partition by gateway, request_id, duplicate_of is null order by occurrence) > 1"

@@ -12,14 +12,22 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from decimal import Decimal
+from decimal import Decimal, localcontext
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from orchestration.warehouse.check_scope import (
+    EVERYTHING,
+    DayFinding,
+    Remembered,
+    Scope,
+    in_days,
+)
 from orchestration.warehouse.expectation_suites import BuiltIn, Check, Severity, Suite, suites
 
 if TYPE_CHECKING:
+    import duckdb
     from great_expectations.core import ExpectationValidationResult
     from great_expectations.data_context.data_context.abstract_data_context import (
         AbstractDataContext,
@@ -51,6 +59,7 @@ class CheckResult:
             `litellm/chatcmpl-1`, those with most money at stake first.
         description: What a failing row means, in plain words.
         amounts: The same exact sum per currency.
+        by_day: What the rows in question gave, by day and currency, where the table has days.
     """
 
     check: str
@@ -62,6 +71,7 @@ class CheckResult:
     failing_keys: list[str]
     description: str
     amounts: dict[str, Decimal] = field(default_factory=dict)
+    by_day: list[DayFinding] = field(default_factory=list)
 
 
 class ChecksNotRunError(RuntimeError):
@@ -74,6 +84,8 @@ def run_expectations(
     docs_folder: Path,
     as_of: datetime,
     progress: Callable[[str], None] | None = None,
+    scope: Scope = EVERYTHING,
+    remembered: Remembered | None = None,
 ) -> list[CheckResult]:
     """Run every suite on the DuckDB file and write `docs_folder/index.html`.
 
@@ -85,6 +97,8 @@ def run_expectations(
         docs_folder: Created if absent.
         as_of: The run's clock, UTC where it names no zone.
         progress: Called with one line before each step.
+        scope: The days in question; tables without days are judged as a whole.
+        remembered: What was found on all other days; results count it in.
 
     Returns:
         One result per check, in the order of the suites.
@@ -99,12 +113,28 @@ def run_expectations(
     _let_duckdb_go_at_exit()
     findings: list[_Finding] = []
     with _open(database) as (context, source):
-        for suite in suites(as_of=as_of):
+        for suite in suites(as_of=as_of, days=in_days("usage_date", scope.days)):
             say(f"checks: {suite.table}")
-            findings.extend(_run_suite(context, source, suite))
+            findings.extend(_run_suite(context, source, suite, remembered or {}))
     say("checks: writing Data Docs")
-    _write_page(docs_folder, findings, as_of)
+    _write_page(docs_folder, findings, as_of, scope)
     return [finding.result for finding in findings]
+
+
+def check_hard(
+    connection: duckdb.DuckDBPyConnection, *, as_of: datetime, scope: Scope
+) -> list[CheckResult]:
+    """The hard checks of the suites by their own SQL, without Great Expectations and its page."""
+
+    def ask(sql: str) -> list[Any]:
+        return connection.execute(sql).fetchall()
+
+    return [
+        _result(suite, check, _measure(ask, suite, check))
+        for suite in suites(as_of=as_of, days=in_days("usage_date", scope.days))
+        for check in suite.checks
+        if check.severity == "hard"
+    ]
 
 
 class _DialectName(str):
@@ -201,14 +231,16 @@ class _Finding:
     validations: list[ExpectationValidationResult]
 
 
-def _run_suite(context: AbstractDataContext, source: SQLDatasource, suite: Suite) -> list[_Finding]:
+def _run_suite(
+    context: AbstractDataContext, source: SQLDatasource, suite: Suite, remembered: Remembered
+) -> list[_Finding]:
     """Validate one table; GX decides whether a check passed, SQL measures what failed."""
     import great_expectations as gx
 
     _raise_if_not_bound(source, suite)
     # GX puts cells into its pages as they are, so the key is made safe for HTML here.
     key = f"replace(replace({suite.key}, '&', '&amp;'), '<', '&lt;')"
-    asset = source.add_query_asset(suite.table, f"select *, {key} as record from {suite.table}")
+    asset = source.add_query_asset(suite.table, f"select *, {key} as record from {suite.rows}")
     expectations = context.suites.add(gx.ExpectationSuite(name=suite.table))
     for check in suite.checks:
         for expectation in _expectations(suite, check):
@@ -233,7 +265,14 @@ def _run_suite(context: AbstractDataContext, source: SQLDatasource, suite: Suite
     with source.get_execution_engine().get_connection() as connection:
         return [
             _Finding(
-                _judge(connection, suite, check, validations[check.name]), validations[check.name]
+                _judge(
+                    connection,
+                    suite,
+                    check,
+                    validations[check.name],
+                    remembered.get(check.name, []),
+                ),
+                validations[check.name],
             )
             for check in suite.checks
         ]
@@ -346,8 +385,9 @@ def _judge(
     suite: Suite,
     check: Check,
     validations: Sequence[ExpectationValidationResult],
+    remembered: list[DayFinding],
 ) -> CheckResult:
-    """The result of one check, measured on the rows that fail.
+    """The result of one check, measured on the rows that fail, with what other days gave.
 
     Raises:
         ChecksNotRunError: GX could not evaluate it, or it and SQL disagree about the rows.
@@ -356,23 +396,50 @@ def _judge(
     passed = all(validation.success for validation in validations)
     # Without built-ins GX ran the same query, so that a pass leaves nothing to measure.
     asked_twice = bool(check.built_ins)
-    rows, amounts = (0, {}) if passed and not asked_twice else _measure(connection, suite, check)
+
+    def ask(sql: str) -> Sequence[Any]:
+        return connection.exec_driver_sql(sql).fetchall()
+
+    found = [] if passed and not asked_twice else _measure(ask, suite, check)
+    rows = sum(each.rows for each in found)
     if passed == bool(rows):
         raise ChecksNotRunError(
             f"{check.name}: Great Expectations {'passes' if passed else 'fails'} {suite.table}, "
             f"yet {rows} rows satisfy '{check.failing}'; the suite contradicts itself"
         )
+    return _result(suite, check, found, remembered)
+
+
+def _result(
+    suite: Suite,
+    check: Check,
+    found: list[DayFinding],
+    remembered: Sequence[DayFinding] = (),
+) -> CheckResult:
+    everything = [*found, *remembered]
+    amounts = _amounts(everything)
     return CheckResult(
         check=check.name,
         table=suite.table,
         severity=check.severity,
-        passed=passed,
-        failing_rows=rows,
+        passed=not everything,
+        failing_rows=sum(each.rows for each in everything),
         amount_at_stake=next(iter(amounts.values())) if len(amounts) == 1 else None,
-        failing_keys=[] if passed else _failing_keys(connection, suite, check),
+        failing_keys=_failing_keys(everything),
         description=check.meaning,
         amounts=amounts,
+        by_day=found,
     )
+
+
+def _amounts(findings: Sequence[DayFinding]) -> dict[str, Decimal]:
+    """The exact sum of the known amounts per currency."""
+    amounts: dict[str, Decimal] = {}
+    with localcontext(prec=60):
+        for each in findings:
+            if each.amount is not None:
+                amounts[each.currency] = amounts.get(each.currency, Decimal(0)) + each.amount
+    return dict(sorted(amounts.items()))
 
 
 def _raise_if_not_run(
@@ -392,35 +459,53 @@ def _raise_if_not_run(
 
 
 def _failing_rows_sql(suite: Suite, check: Check, relation: str | None = None) -> str:
-    """One row per failing row: `record`, `currency`, `amount` in that currency, what is shown."""
+    """One row per failing row: `day`, `record`, `currency`, `amount` in it, what is shown."""
     columns = [
+        f"{suite.day or 'cast(null as date)'} as day",
         f"{suite.key} as record",
         f"{suite.currency} as currency",
         f"cast({check.amount or 'null'} as decimal(38, 18)) as amount",
         *check.shown,
     ]
-    return f"select {', '.join(columns)} from {relation or suite.table} {check.failing}"
+    return f"select {', '.join(columns)} from {relation or suite.rows} {check.failing}"
 
 
-def _measure(connection: Connection, suite: Suite, check: Check) -> tuple[int, dict[str, Decimal]]:
-    """The number of failing rows, and the exact sum of their known amounts per currency."""
-    totals = connection.exec_driver_sql(
-        "select coalesce(currency, '') as currency, count(*), sum(amount) "
-        f"from ({_failing_rows_sql(suite, check)}) group by all order by all"
-    ).fetchall()
-    amounts = {currency: amount for currency, _rows, amount in totals if amount is not None}
-    return sum(rows for _currency, rows, _amount in totals), amounts
+def _measure(ask: Callable[[str], Sequence[Any]], suite: Suite, check: Check) -> list[DayFinding]:
+    """What the failing rows add up to, exactly, and the worst of them, by day and currency."""
+    rows = ask(f"""
+        with failing as (
+            select day, coalesce(currency, '') as currency, record, count(*) as failures,
+                sum(amount) as amount, max(amount) as worst
+            from ({_failing_rows_sql(suite, check)})
+            group by all
+        )
+        select
+            day, currency, cast(sum(failures) as bigint), sum(amount),
+            list(record order by worst desc nulls last, record)[:{ROWS_SHOWN}],
+            list(worst order by worst desc nulls last, record)[:{ROWS_SHOWN}]
+        from failing
+        group by day, currency
+        order by day nulls first, currency
+        """)
+    return [
+        DayFinding(day, currency, count, amount, list(zip(keys, worst, strict=True)))
+        for day, currency, count, amount, keys, worst in rows
+    ]
 
 
-def _failing_keys(connection: Connection, suite: Suite, check: Check) -> list[str]:
-    rows = connection.exec_driver_sql(
-        f"select record from ({_failing_rows_sql(suite, check)}) group by record "
-        f"order by max(amount) desc nulls last, record limit {ROWS_SHOWN}"
-    ).fetchall()
-    return [str(key) for (key,) in rows]
+def _failing_keys(findings: Sequence[DayFinding]) -> list[str]:
+    """The keys of failing rows with most money at stake."""
+    worst: dict[str, Decimal | None] = {}
+    for key, amount in (failure for each in findings for failure in each.failures):
+        known = worst.get(key)
+        worst[key] = amount if known is None else max(known, amount or known)
+    ranked = sorted(worst.items(), key=lambda each: (each[1] is None, -(each[1] or 0), each[0]))
+    return [str(key) for key, _amount in ranked[:ROWS_SHOWN]]
 
 
-def _write_page(docs_folder: Path, findings: Sequence[_Finding], as_of: datetime) -> None:
+def _write_page(
+    docs_folder: Path, findings: Sequence[_Finding], as_of: datetime, scope: Scope
+) -> None:
     """Write `index.html`: a summary, then each check as Great Expectations renders it."""
     from great_expectations.render.components import (
         RenderedDocumentContent,
@@ -447,6 +532,7 @@ def _write_page(docs_folder: Path, findings: Sequence[_Finding], as_of: datetime
         results=[_shown(finding.result) for finding in findings],
         style=_STYLE,
         as_of=_utc_text(as_of),
+        days=scope.days,
     )
     docs_folder.mkdir(parents=True, exist_ok=True)
     unfinished = docs_folder / "index.html.tmp"
@@ -499,7 +585,10 @@ _PAGE = """\
 <p class="lead">As of {{ as_of }}: {{ results | length - failed | length }} of
 {{ results | length }} checks passed.
 {% if hard %}<strong class="failed">Hard checks that failed: {{ hard | length }}. They stop the
-publish.</strong>{% else %}No hard check failed.{% endif %}</p>
+publish.</strong>{% else %}No hard check failed.{% endif %}
+{% if days is not none %}Judged anew: {{ days | length }}
+day{{ "" if days | length == 1 else "s" }} of usage that changed since the last run; the figures of
+all other days are those of their own last check.{% endif %}</p>
 <table class="summary">
 <thead><tr><th>Result</th><th>Check</th><th>Table</th><th>Kind</th>
 <th class="number">Failing rows</th><th class="number">At stake</th></tr></thead>

@@ -7,6 +7,7 @@ from datetime import datetime
 
 import duckdb
 
+from orchestration.warehouse.check_scope import EVERYTHING, Scope, in_days
 from orchestration.warehouse.expectations import CheckResult
 
 
@@ -18,7 +19,8 @@ class Invariant:
         name: Name by which it is reported.
         table: Table it judges.
         description: What holds when it passes, in one sentence.
-        sql: Query of the failing rows: key, and the difference in money or null.
+        sql: Query of the failing rows: key, and the difference in money or null. {started} and
+            {usage} filter raw and marts to the days in question, {batches} the ledger.
     """
 
     name: str
@@ -31,6 +33,7 @@ class Invariant:
 _EFFECTIVE = """
     select *
     from raw.litellm__spend_logs
+    where {started}
     qualify row_number() over (
         partition by _gateway, request_id, started_at, api_key_id
         order by source_version_at desc nulls last, observed_at desc nulls last, _row_hash desc
@@ -49,12 +52,15 @@ INVARIANTS = (
                 select load_batch_id, count(*) as rows from audit.quarantine group by all
             ) as q on b.load_batch_id = q.load_batch_id
             left join (
-                select _load_batch_id, count(*) as rows from raw.litellm__spend_logs group by all
+                select _load_batch_id, count(*) as rows
+                from raw.litellm__spend_logs where {started} group by all
             ) as r on b.load_batch_id = r._load_batch_id
             where
+                {batches} and (
                 (b.status = 'loaded' and b.rows_quarantined <> coalesce(q.rows, 0))
                 or (b.kind = 'litellm_spend_logs' and b.status = 'loaded'
                     and b.rows_loaded <> coalesce(r.rows, 0))
+                )
         """,
     ),
     Invariant(
@@ -71,7 +77,7 @@ INVARIANTS = (
             ),
             found as (
                 select gateway, usage_date as day, count(*) as rows
-                from marts.usage_records group by all
+                from marts.usage_records where {{usage}} group by all
             )
             select
                 concat_ws('/', coalesce(e.gateway, f.gateway), coalesce(e.day, f.day)) as key,
@@ -93,12 +99,14 @@ INVARIANTS = (
                     spend as amount
                 from effective
                 union all
-                select 'records', gateway, usage_date, gateway_cost from marts.usage_records
+                select 'records', gateway, usage_date, gateway_cost
+                from marts.usage_records where {{usage}}
                 union all
                 select 'kept', gateway, usage_date, gateway_cost
-                from marts.usage_records where duplicate_of is null
+                from marts.usage_records where duplicate_of is null and {{usage}}
                 union all
-                select 'daily', gateway, usage_date, gateway_cost from marts.daily_spend
+                select 'daily', gateway, usage_date, gateway_cost
+                from marts.daily_spend where {{usage}}
             ),
             sums as (
                 select gateway, day,
@@ -126,14 +134,14 @@ INVARIANTS = (
                     sum(billed_cost) as billed_cost, sum(requests) as requests,
                     sum(input_text_uncached_tokens) as input_tokens,
                     sum(output_text_tokens) as output_tokens
-                from marts.usage_records where duplicate_of is null group by all
+                from marts.usage_records where duplicate_of is null and {usage} group by all
             ),
             daily as (
                 select gateway, usage_date, sum(list_cost) as list_cost,
                     sum(billed_cost) as billed_cost, sum(requests) as requests,
                     sum(input_text_uncached_tokens) as input_tokens,
                     sum(output_text_tokens) as output_tokens
-                from marts.daily_spend group by all
+                from marts.daily_spend where {usage} group by all
             )
             select
                 concat_ws('/', coalesce(k.gateway, d.gateway), coalesce(k.usage_date, d.usage_date))
@@ -158,7 +166,7 @@ INVARIANTS = (
         sql="""
             select usage_record_id as key, list_cost as amount
             from marts.usage_records
-            where
+            where {usage} and (
                 input_total_tokens <> input_text_uncached_tokens + input_cached_read_tokens
                     + input_cache_write_5m_tokens + input_cache_write_30m_tokens
                     + input_cache_write_1h_tokens + input_cache_write_12h_tokens
@@ -167,6 +175,7 @@ INVARIANTS = (
                     + input_tool_tokens + embedding_tokens + moderation_tokens
                 or output_total_tokens <> output_text_tokens + output_reasoning_tokens
                     + output_audio_tokens + output_image_tokens
+            )
         """,
     ),
     Invariant(
@@ -179,7 +188,7 @@ INVARIANTS = (
             from marts.usage_records as u
             left join marts.price_sets as p on u.price_set_id = p.price_set_id
             where
-                u.cost_status = 'priced'
+                {usage} and u.cost_status = 'priced'
                 and (
                     p.price_set_id is null
                     or u.started_at < p.valid_from_at
@@ -209,21 +218,28 @@ INVARIANTS = (
 )
 
 
-def check_invariants(connection: duckdb.DuckDBPyConnection) -> list[CheckResult]:
-    """Run every hard check; each names its failing rows."""
-    return [_check(connection, invariant) for invariant in INVARIANTS]
+def check_invariants(
+    connection: duckdb.DuckDBPyConnection, scope: Scope = EVERYTHING
+) -> list[CheckResult]:
+    """Run every hard check over what is in question; each names its failing rows."""
+    return [_check(connection, invariant, scope) for invariant in INVARIANTS]
 
 
-def _check(connection: duckdb.DuckDBPyConnection, invariant: Invariant) -> CheckResult:
-    rows, amount = connection.execute(
-        f"select count(*), sum(amount) from ({invariant.sql})"
-    ).fetchall()[0]
+def _check(
+    connection: duckdb.DuckDBPyConnection, invariant: Invariant, scope: Scope
+) -> CheckResult:
+    sql = invariant.sql.format(
+        started=in_days("started_at", scope.days),
+        usage=in_days("usage_date", scope.days),
+        batches=f"b.batch_number > {scope.after_batch}",
+    )
+    rows, amount = connection.execute(f"select count(*), sum(amount) from ({sql})").fetchall()[0]
     keys = []
     if rows:
         keys = [
             key
             for (key,) in connection.execute(
-                f"select key from ({invariant.sql}) order by key limit 20"
+                f"select key from ({sql}) order by key limit 20"
             ).fetchall()
         ]
     return CheckResult(
@@ -239,11 +255,23 @@ def _check(connection: duckdb.DuckDBPyConnection, invariant: Invariant) -> Check
 
 
 def write_results(
-    connection: duckdb.DuckDBPyConnection, results: list[CheckResult], checked_at: datetime
+    connection: duckdb.DuckDBPyConnection,
+    results: list[CheckResult],
+    checked_at: datetime,
+    *,
+    is_part: bool = False,
 ) -> None:
-    """Replace audit.check_results by the results of this run."""
+    """Replace audit.check_results by the results of this run.
+
+    Args:
+        is_part: Whether checks that are not among the results keep theirs.
+    """
+    names = [result.check for result in results]
     connection.execute("begin")
-    connection.execute("delete from audit.check_results")
+    connection.execute(
+        'delete from audit.check_results where not $is_part or "check" in (select unnest($names))',
+        {"is_part": is_part, "names": names},
+    )
     connection.executemany(
         "insert into audit.check_results values (?, ?, ?, ?, ?, ?, ?, ?)",
         [

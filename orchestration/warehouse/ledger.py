@@ -211,15 +211,16 @@ class Ledger:
         )
 
     def _append(self, table: str, columns: dict[str, list[Any]]) -> None:
+        if not all(columns.values()):
+            return
         # Imported where there is something to write: a look at the ledger stays quick.
         import pyarrow as pa
 
         types = {name: pa.int64() if name == "line_number" else pa.string() for name in columns}
         rows = pa.table({name: pa.array(values, types[name]) for name, values in columns.items()})
-        if rows.num_rows:
-            self._connection.register("arriving_notes", rows)
-            self._connection.execute(f"insert into {table} by name select * from arriving_notes")
-            self._connection.unregister("arriving_notes")
+        self._connection.register("arriving_notes", rows)
+        self._connection.execute(f"insert into {table} by name select * from arriving_notes")
+        self._connection.unregister("arriving_notes")
 
     def record_evidence(self, batch: Batch, path: Path, name: str) -> Batch:
         """Note what now lies in landing in place of the file."""

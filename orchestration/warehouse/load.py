@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import json
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from datetime import date, datetime
+from typing import Any
 
 import duckdb
 
@@ -26,15 +29,20 @@ from orchestration.landing.kinds import (
     FileKind,
     recognise,
 )
-from orchestration.landing.rows import Row, read_rows
+from orchestration.landing.line_blocks import LineBlock, first_row, read_line_blocks
+from orchestration.landing.observed import first_seen, stated_observation
+from orchestration.landing.rows import Row, read_json_line, read_rows
 from orchestration.sources.records import Record, RecordContext
 from orchestration.warehouse import evidence, load_prices, staged
-from orchestration.warehouse.closed_periods import closed_period_test
 from orchestration.warehouse.ledger import Batch, Ledger, Quarantined
-from orchestration.warehouse.retry import kept_fields
+from orchestration.warehouse.retry import NOT_KEPT, kept_fields, read_context
+from orchestration.warehouse.spend_log_lines import SpendLogLines
 
 # Rows parsed before they are handed to DuckDB: bounds memory, keeps Arrow batches worthwhile.
 CHUNK_ROWS = 20_000
+# The same for lines that SQL reads; below the second size planning costs more than reading.
+CHUNK_BYTES = 2**26
+LINES_FROM_BYTES = 2**18
 
 
 @dataclass(slots=True)
@@ -188,7 +196,10 @@ def _load_content(
 ) -> Batch:
     if file.kinds[0] == PRICE_CATALOG:
         return load_prices.load_catalog(connection, ledger, file, runtime, batch)
-    context = _context(runtime, file)
+    context = replace(
+        read_context(runtime, file.source.gateway_name),
+        observed_at=lambda: _observed_at(runtime, file.name, batch),
+    )
     reading = _Reading(connection, file, runtime, context, progress)
     kind = reading.stage()
     file.refuse_change()
@@ -196,16 +207,9 @@ def _load_content(
     return _commit(connection, ledger, kind, reading, batch)
 
 
-def _context(runtime: Runtime, file: LandedFile) -> RecordContext:
-    privacy = runtime.settings.privacy
-    return RecordContext(
-        as_of=runtime.as_of,
-        field_characters=runtime.settings.limits.field_characters,
-        keep_client_ip=privacy.client_ip == "keep",
-        keep_user_agent=privacy.user_agent == "keep",
-        keep_user_id=privacy.user_id == "keep",
-        is_closed=closed_period_test(runtime.seeds, file.source.gateway_name),
-    )
+def _observed_at(runtime: Runtime, name: str, batch: Batch) -> datetime:
+    stated = stated_observation(name, None)
+    return stated or first_seen(runtime.landing, batch.file_sha256, runtime.as_of)
 
 
 class _Reading:
@@ -226,10 +230,9 @@ class _Reading:
         self.progress = progress
         self.rows_in = 0
         self.quarantined: list[Quarantined] = []
-        self.codes: list[tuple[int, str]] = []
-        self.flagged_lines: set[int] = set()
         self.has_required = False
         self.columns: list[str] | None = None
+        self.intervals: list[_Interval] = []
 
     def stage(self) -> FileKind:
         """Parse the file into `incoming_<table>`, and say which kind it turned out to be.
@@ -237,20 +240,39 @@ class _Reading:
         Raises:
             RefusedError: a file code.
         """
-        rows = read_rows(self.file, self.runtime.settings.limits, columns_found=self._hear_columns)
-        head = _up_to_first_readable(rows)
-        kind = self._recognise(head)
-        for table in (kind.table, *kind.children):
-            staged.create_incoming(self.connection, table)
-        self._stage_rows(kind, itertools.chain(head, rows))
+        kind = self._kind_of_lines()
+        if kind is not None:
+            self._create_incoming(kind)
+            self._stage_lines(kind)
+        else:
+            kind = self._stage_file()
+            self._refuse_overlaps(kind)
         if self.rows_in and not self.has_required and not self._all_unreadable():
             raise RefusedError(
                 "schema_mismatch",
                 f"no row has the fields {', '.join(kind.required)} of {kind.name}",
             )
-        if self.rows_in == 0:
-            self.codes.append((0, "empty_file"))
         return kind
+
+    def _kind_of_lines(self) -> FileKind | None:
+        """The kind of a file that SQL can read the lines of; None for every other file."""
+        if self.file.size < LINES_FROM_BYTES:
+            return None
+        row = first_row(self.file, self.runtime.settings.limits)
+        kind = None if row is None else self._kind_with(row)
+        return kind if kind is not None and kind.name == "litellm_spend_logs" else None
+
+    def _stage_file(self) -> FileKind:
+        rows = read_rows(self.file, self.runtime.settings.limits, columns_found=self._hear_columns)
+        head = _up_to_first_readable(rows)
+        kind = self._recognise(head)
+        self._create_incoming(kind)
+        self._stage_rows(kind, itertools.chain(head, rows))
+        return kind
+
+    def _create_incoming(self, kind: FileKind) -> None:
+        for table in (kind.table, *kind.children):
+            staged.create_incoming(self.connection, table)
 
     def _hear_columns(self, names: list[str]) -> None:
         """Take note of a table's columns.
@@ -259,7 +281,7 @@ class _Reading:
             RefusedError: missing_columns.
         """
         kind = self._kind_with(names)
-        missing = [column for column in kind.required if column not in names]
+        missing = kind.missing(names)
         if missing:
             raise RefusedError("missing_columns", f"no column {', '.join(missing)}")
         self.columns = names
@@ -279,6 +301,21 @@ class _Reading:
             len(self.quarantined) == self.rows_in
         )
 
+    def _stage_lines(self, kind: FileKind) -> None:
+        """Stage JSON lines: what is beyond doubt by SQL, every other line by the strict reader."""
+        limits = self.runtime.settings.limits
+        reader = SpendLogLines(self.connection, self.context)
+        for blocks in _grouped(read_line_blocks(self.file, limits)):
+            others = reader.stage(blocks)
+            self.rows_in += sum(block.count for block in blocks) - len(others)
+            self.has_required = self.has_required or self.rows_in > 0
+            rows = (read_json_line(number, line, limits) for number, line in others)
+            self._stage_rows(kind, (row for row in rows if row is not None))
+            self._say_progress()
+
+    def _say_progress(self) -> None:
+        self.progress(f"load {shown(self.file.name, 200)}: {self.rows_in:,} rows read")
+
     def _stage_rows(self, kind: FileKind, rows: Iterable[Row]) -> None:
         chunk: list[tuple[int, Record]] = []
         for row in rows:
@@ -287,13 +324,9 @@ class _Reading:
             if record is None:
                 continue
             chunk.append((row.line, record))
-            if record.codes:
-                self.flagged_lines.add(row.line)
-                self.codes.extend((row.line, code) for code in record.codes)
             if len(chunk) >= CHUNK_ROWS:
                 self._hand_over(kind, chunk)
-                name = shown(self.file.name, 200)
-                self.progress(f"load {name}: {self.rows_in:,} rows read")
+                self._say_progress()
         self._hand_over(kind, chunk)
 
     def _read(self, kind: FileKind, row: Row) -> Record | None:
@@ -302,21 +335,47 @@ class _Reading:
         if refusal is None and not isinstance(value, dict):
             refusal = Refusal("not_object", "", "expected an object of fields")
         if refusal is None:
-            self.has_required = self.has_required or any(
-                name in value for name in kind.required[1:]
-            )
+            self.has_required = self.has_required or kind.resembles(value)
             try:
-                return kind.read(value, self.context)
+                record = kind.read(value, self.context)
             except RefusedError as error:
                 refusal = error.refusal
+            else:
+                self._note_validity(kind, row, record)
+                return record
         self.quarantined.append(_quarantined(kind, row, refusal, self.context))
         return None
+
+    def _note_validity(self, kind: FileKind, row: Row, record: Record) -> None:
+        interval = kind.validity(record) if kind.validity is not None else None
+        if interval is not None:
+            key, valid_from, valid_to = interval
+            self.intervals.append((key, valid_from, valid_to, row))
+
+    def _refuse_overlaps(self, kind: FileKind) -> None:
+        """Refuse every row whose validity overlaps that of another row of its key."""
+        refused: dict[int, Quarantined] = {}
+        by_key = itertools.groupby(
+            sorted(self.intervals, key=lambda each: (repr(each[0]), each[1], each[3].line)),
+            key=lambda each: repr(each[0]),
+        )
+        for _, group in by_key:
+            for (_, _, end, row), (_, start, _, other) in _reaching_pairs(list(group)):
+                for one, its_other in ((row, other), (other, row)):
+                    reason = f"valid until {end}, the other from {start}: lines {row.line} and "
+                    refusal = Refusal("overlapping_validity", "", f"{reason}{other.line}")
+                    kept = _quarantined(kind, one, refusal, self.context)
+                    refused.setdefault(one.line, _not_alone(kept, its_other))
+        if refused:
+            staged.forget_incoming(self.connection, kind, refused)
+            self.quarantined.extend(refused[line] for line in sorted(refused))
 
     def _hand_over(self, kind: FileKind, chunk: list[tuple[int, Record]]) -> None:
         if not chunk:
             return
         rows = [(line, record.values) for line, record in chunk]
-        staged.insert_incoming(self.connection, kind.table, rows)
+        codes = [record.codes for _, record in chunk]
+        staged.insert_incoming(self.connection, kind.table, rows, codes)
         for child in kind.children:
             parts = [
                 (line, part)
@@ -326,6 +385,26 @@ class _Reading:
             if parts:
                 staged.insert_incoming(self.connection, child, parts)
         chunk.clear()
+
+
+_Interval = tuple[tuple[Any, ...], date, date, Row]
+
+
+def _reaching_pairs(intervals: list[_Interval]) -> Iterator[tuple[_Interval, _Interval]]:
+    """Pairs of one key of which the first, by its start, reaches into the second."""
+    longest = intervals[0]
+    for interval in intervals[1:]:
+        # The same row once more is already known, not a contradiction.
+        if interval[1] < longest[2] and interval[3].value != longest[3].value:
+            yield longest, interval
+        longest = max(longest, interval, key=lambda each: each[2])
+
+
+def _not_alone(row: Quarantined, other: Row) -> Quarantined:
+    """The refused row, marked as one that a second look by itself must not accept."""
+    fields = json.loads(row.fields)
+    fields[NOT_KEPT] = [f"line {other.line}"]
+    return replace(row, fields=json.dumps(fields, sort_keys=True))
 
 
 _UNREADABLE = frozenset(
@@ -370,8 +449,10 @@ def _commit(
     connection.execute("begin")
     try:
         loaded, low, high = staged.insert_new_rows(connection, kind, batch)
-        codes = [*reading.codes, *_cross_row_codes(connection, kind)]
-        flagged = reading.flagged_lines | {line for line, _ in codes if line}
+        staged.add_codes(connection, kind, _cross_row_codes(connection, kind))
+        codes, flagged = staged.count_codes(connection, kind)
+        if not reading.rows_in:
+            codes["empty_file"] += 1
         quarantined = len(reading.quarantined)
         batch = replace(
             batch,
@@ -380,7 +461,7 @@ def _commit(
             rows_loaded=loaded,
             rows_already_known=reading.rows_in - quarantined - loaded,
             rows_quarantined=quarantined,
-            rows_flagged=len(flagged),
+            rows_flagged=flagged,
             codes=_code_list(codes, reading.quarantined),
             reason=_note(codes),
             min_event_at=low,
@@ -388,7 +469,7 @@ def _commit(
         )
         ledger.insert(batch)
         ledger.insert_quarantine(batch, reading.quarantined)
-        ledger.insert_flags(batch, [c for c in codes if c[0] and c[1] not in FILE_NOTE_CODES])
+        staged.insert_flags(connection, kind, batch)
         connection.execute("commit")
     except BaseException:
         connection.execute("rollback")
@@ -396,13 +477,27 @@ def _commit(
     return batch
 
 
-def _code_list(codes: list[tuple[int, str]], quarantined: list[Quarantined]) -> str:
-    return ",".join(sorted({code for _, code in codes} | {q.refusal.code for q in quarantined}))
+def _code_list(codes: Counter[str], quarantined: list[Quarantined]) -> str:
+    return ",".join(sorted({*codes, *(each.refusal.code for each in quarantined)}))
 
 
-def _note(codes: list[tuple[int, str]]) -> str | None:
-    counted = Counter(code for _, code in codes if code in FILE_NOTE_CODES)
-    return ", ".join(f"{code} {count}" for code, count in sorted(counted.items())) or None
+def _note(codes: Counter[str]) -> str | None:
+    notes = ((code, count) for code, count in sorted(codes.items()) if code in FILE_NOTE_CODES)
+    return ", ".join(f"{code} {count}" for code, count in notes) or None
+
+
+def _grouped(blocks: Iterable[LineBlock]) -> Iterator[list[LineBlock]]:
+    """Blocks together, so many that a statement over them is worth its planning."""
+    group: list[LineBlock] = []
+    size = 0
+    for block in blocks:
+        group.append(block)
+        size += block.lines.nbytes
+        if size >= CHUNK_BYTES:
+            yield group
+            group, size = [], 0
+    if group:
+        yield group
 
 
 def _cross_row_codes(
@@ -412,16 +507,24 @@ def _cross_row_codes(
     if kind.name != "litellm_spend_logs":
         return []
     # One call that two of LiteLLM's handlers logged, each under its own call type (issue 15740).
-    doubled = connection.execute("""
+    call = "api_key_id, model, prompt_tokens, completion_tokens, started_at, session_id"
+    doubled = connection.execute(f"""
         select unnest(list(_source_line))
         from incoming_litellm__spend_logs
-        where (prompt_tokens > 0 or completion_tokens > 0)
+        where hash({call}) in (
+            select hash({call})
+            from incoming_litellm__spend_logs
+            where (prompt_tokens > 0 or completion_tokens > 0)
+                and not coalesce(cache_hit, false)
+            group by all
+            having count(*) > 1
+        )
+            and (prompt_tokens > 0 or completion_tokens > 0)
             and not coalesce(cache_hit, false)
-        group by
-            api_key_id, model, prompt_tokens, completion_tokens, started_at, session_id
+        group by {call}
         having count(distinct request_id) > 1 and count(distinct call_type) > 1
         """).fetchall()
-    conflicting = connection.execute(f"""
+    conflicting = connection.execute("""
         select k._source_line
         from (
             select
@@ -430,11 +533,12 @@ def _cross_row_codes(
                 first_value(source_version_at) over earlier as first_version_at,
                 first_value(started_at) over earlier as first_started_at,
                 first_value(api_key_id) over earlier as first_key_id
-            from (
-                select
-                    _source_line, request_id, started_at, api_key_id, source_version_at,
-                    {staged.row_hash_sql(kind.table)} as _row_hash
+            from incoming_litellm__spend_logs
+            where hash(request_id) in (
+                select hash(request_id)
                 from incoming_litellm__spend_logs
+                group by all
+                having min(_row_hash) <> max(_row_hash)
             )
             window earlier as (partition by request_id order by _source_line)
         ) as k

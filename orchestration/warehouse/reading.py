@@ -61,10 +61,7 @@ def has_news(runtime: Runtime, *, record: bool = False) -> str | None:
         except duckdb.CatalogException:
             return "the warehouse was never set up to its end"
         if reason is None and record:
-            connection.execute(
-                "insert into audit.runs values (?, 'run', ?, ?, 0, 'nothing_new')",
-                [f"quick-{started_at:%Y%m%dT%H%M%S%f}", started_at, round(monotonic() - begun, 3)],
-            )
+            _record_nothing(connection, started_at, begun)
     return reason
 
 
@@ -78,18 +75,80 @@ def _news(connection: duckdb.DuckDBPyConnection, runtime: Runtime) -> str | None
     lost = ledger.missing_batches(runtime.home)
     if lost:
         return f"the warehouse has lost {lost} load batches"
-    listing = list_landing(runtime.landing, runtime.settings.sources, is_known=ledger.is_known)
-    files = [file.name for file in listing.files if _is_readable(file.kinds)]
+    files = _new_files(ledger, runtime)
     if files:
-        more = f" and {len(files) - 1} more" if len(files) > 1 else ""
-        return f"new in landing: {files[0]}{more}"
-    if connection.execute("select 1 from audit.touched_days limit 1").fetchall():
+        return _said(files)
+    if connection.execute(
+        "select 1 from audit.touched_days union all "
+        "select 1 from audit.pending_days where consumer = 'build' limit 1"
+    ).fetchall():
         return "days of loaded usage are not built yet"
     if read_state(connection, "fingerprint") != inputs_fingerprint(runtime):
         return "settings, seeds, models or engine changed"
     if _known_sources(connection) != _configured_sources(runtime.settings.sources):
         return "the sources of tollbook.yml changed"
     return _unpublished(connection, runtime) or _due(connection, runtime.as_of)
+
+
+def _new_files(ledger: Ledger, runtime: Runtime) -> list[str]:
+    listing = list_landing(runtime.landing, runtime.settings.sources, is_known=ledger.is_known)
+    return [file.name for file in listing.files if _is_readable(file.kinds)]
+
+
+def _said(files: Sequence[str]) -> str:
+    more = f" and {len(files) - 1} more" if len(files) > 1 else ""
+    return f"new in landing: {files[0]}{more}"
+
+
+def new_files(runtime: Runtime) -> list[str]:
+    """Files of the landing folder that no run has loaded.
+
+    Raises:
+        WarehouseBusyError: another process writes the warehouse.
+    """
+    if not runtime.database.is_file():
+        listing = list_landing(
+            runtime.landing, runtime.settings.sources, is_known=lambda *_file: False
+        )
+        return [file.name for file in listing.files if _is_readable(file.kinds)]
+    with open_warehouse(runtime) as connection:
+        return _new_files(Ledger(connection), runtime)
+
+
+def has_sync_news(runtime: Runtime) -> str | None:
+    """Why a sync would change anything, in words; None when it would not, which is recorded.
+
+    Raises:
+        WarehouseBusyError: another process writes the warehouse.
+    """
+    if not runtime.database.is_file():
+        return "there is no warehouse yet"
+    started_at, begun = _now(), monotonic()
+    with open_warehouse(runtime) as connection:
+        try:
+            ledger = Ledger(connection)
+            files = _new_files(ledger, runtime)
+            if files or ledger.missing_batches(runtime.home):
+                return _said(files) if files else "the warehouse has lost load batches"
+            if connection.execute(
+                "select 1 from audit.touched_days where table_name = 'litellm__spend_logs' limit 1"
+            ).fetchall():
+                return "days of loaded usage are not built yet"
+            reason = _unpublished(connection, runtime)
+        except duckdb.CatalogException:
+            return "the warehouse was never set up to its end"
+        if reason is None:
+            _record_nothing(connection, started_at, begun)
+    return reason
+
+
+def _record_nothing(
+    connection: duckdb.DuckDBPyConnection, started_at: datetime, begun: float
+) -> None:
+    connection.execute(
+        "insert into audit.runs values (?, 'run', ?, ?, 0, 'nothing_new')",
+        [f"quick-{started_at:%Y%m%dT%H%M%S%f}", started_at, round(monotonic() - begun, 3)],
+    )
 
 
 def _is_readable(kinds: Sequence[str]) -> bool:

@@ -25,9 +25,10 @@ from orchestration.core.refusals import (
 from orchestration.landing.json_text import decode_row
 from orchestration.landing.kinds import ROW_KINDS, FileKind
 from orchestration.sources import litellm_spend_logs as spend_logs
+from orchestration.sources import owners
 from orchestration.sources.records import Record, RecordContext, read_key_id
 from orchestration.warehouse import evidence, staged
-from orchestration.warehouse.closed_periods import closed_period_test
+from orchestration.warehouse.closed_periods import closed_period_test, closed_until
 from orchestration.warehouse.ledger import Batch, Ledger
 
 # A text beyond these is no name, id or tag; whatever it is, it may be content.
@@ -144,10 +145,11 @@ def _keep_columns(
 
 # Fields of a spend log that are taken as they stand, and those of them that hold no text.
 _LOG_TEXTS = (
-    *(name for name in spend_logs._TEXT if name != "request_id"),
+    *(name for name in spend_logs.TEXT if name != "request_id"),
     "cache_hit",
     "currency",
     "end_user",
+    "source_hash",
 )
 _LOG_FIGURES = (
     "completionStartTime",
@@ -163,7 +165,7 @@ _LOG_FIGURES = (
     "updated_at",
 )
 _LOG_METADATA = (
-    *spend_logs._METADATA_TEXT.values(),
+    *spend_logs.METADATA_TEXT.values(),
     "attempted_fallbacks",
     "attempted_retries",
     "batch_failed_requests",
@@ -180,11 +182,11 @@ _LOG_METADATA_PARTS = {
     "error_information": ("error_class", "error_code"),
 }
 _USAGE_NAMES = {
-    "": (*spend_logs._FLAT_NAMES, *spend_logs._SECONDS_NAMES),
-    "prompt_tokens_details": (*spend_logs._PROMPT_NAMES, *spend_logs._SECONDS_NAMES),
-    "completion_tokens_details": tuple(spend_logs._COMPLETION_NAMES),
-    "server_tool_use": tuple(spend_logs._TOOL_NAMES),
-    "cache_creation_token_details": tuple(spend_logs._LIFETIME_NAMES),
+    "": (*spend_logs.FLAT_NAMES, *spend_logs.SECONDS_NAMES),
+    "prompt_tokens_details": (*spend_logs.PROMPT_NAMES, *spend_logs.SECONDS_NAMES),
+    "completion_tokens_details": tuple(spend_logs.COMPLETION_NAMES),
+    "server_tool_use": tuple(spend_logs.TOOL_NAMES),
+    "cache_creation_token_details": tuple(spend_logs.LIFETIME_NAMES),
 }
 _USAGE_TEXTS = ("service_tier", "speed", "inference_geo")
 
@@ -202,18 +204,18 @@ def _keep_spend_log(
     kept.add_id("request_id", row.get("request_id"))
     kept.add_key("api_key", row.get("api_key"))
     if isinstance(row.get("api_base"), str):
-        base, was_stripped = spend_logs._without_credentials(row["api_base"])
+        base, was_stripped = spend_logs.without_credentials(row["api_base"])
         kept.add("api_base", base)
         kept.codes |= {"url_secret_stripped"} if was_stripped else set()
     _keep_tags(kept, row.get("request_tags"))
     found = Record(values={})
-    metadata = spend_logs._read_metadata(row, found)
+    metadata = spend_logs.read_metadata(row, found)
     kept.codes |= found.codes
     if metadata:
         _keep_metadata(kept, metadata, context)
-    if not row.keys() <= spend_logs._KNOWN:
+    if not row.keys() <= spend_logs.KNOWN:
         kept.codes.add("schema_drift")
-    if spend_logs._holds_content(row, metadata):
+    if spend_logs.holds_content(row, metadata):
         kept.codes.add("content_dropped")
 
 
@@ -251,7 +253,7 @@ def _keep_metadata(kept: _Kept, metadata: Mapping[str, Any], context: RecordCont
             found[part] = _picked(kept, metadata[part], its_names)
     own = metadata.get("spend_logs_metadata")
     if isinstance(own, dict):
-        known = [name for name in own if spend_logs._owner_column(name)]
+        known = [name for name in own if spend_logs.owner_column(name)]
         found["spend_logs_metadata"] = _picked(kept, own, known)
     for name in ("usage_object", "additional_usage_values"):
         if isinstance(metadata.get(name), dict):
@@ -303,8 +305,24 @@ def _numbers(holder: Mapping[str, Any], part: str) -> dict[str, Any]:
     return {name: value for name, value in numbers.items() if isinstance(value, Decimal)}
 
 
+def _keep_owner(
+    kept: _Kept, _kind: FileKind, row: Mapping[str, Any], context: RecordContext
+) -> None:
+    table = owners.find_table(row)
+    if table is None:
+        return
+    kept.fields[owners.TABLE_FIELD] = table.name
+    for name in ("observed_at", "updated_at"):
+        kept.add(name, row.get(name), is_figure=True)
+    for each in table.fields:
+        if each.type == "key":
+            kept.add_key(each.theirs, row.get(each.theirs))
+        elif each.type != "person" or context.keep_user_id:
+            kept.add(each.theirs, row.get(each.theirs))
+
+
 _Keeper = Callable[[_Kept, FileKind, Mapping[str, Any], RecordContext], None]
-_KEEPERS: dict[str, _Keeper] = {"litellm_spend_logs": _keep_spend_log}
+_KEEPERS: dict[str, _Keeper] = {"litellm_spend_logs": _keep_spend_log, "owners": _keep_owner}
 
 
 # ---------------------------------------------------------------- another try
@@ -481,6 +499,7 @@ def read_context(runtime: Runtime, gateway: str) -> RecordContext:
         keep_user_agent=privacy.user_agent == "keep",
         keep_user_id=privacy.user_id == "keep",
         is_closed=closed_period_test(runtime.seeds, gateway),
+        closed_until=closed_until(runtime.seeds),
     )
 
 

@@ -65,6 +65,17 @@ _SOURCES = (
 )
 
 
+_REFUSED_SEED_ROWS = (
+    ("seed", "varchar", "Seed file, without .csv."),
+    ("line_number", "bigint", "Line of the file, from 1."),
+    ("column_name", "varchar", "Column concerned."),
+    ("reason_code", "varchar", "Why the row was left out, or noted."),
+    ("reason", "varchar", "The same in words, with the fix."),
+    ("subject_id", "varchar", "First key column of the row, such as the API key."),
+    ("is_refused", "boolean", "Whether the row was left out; otherwise it is a note."),
+)
+
+
 @dataclass(frozen=True, slots=True)
 class AuditTable:
     """A table of schema audit: its meaning, and (name, type, meaning) of each column."""
@@ -165,6 +176,65 @@ AUDIT_TABLES = (
         ),
     ),
     AuditTable(
+        "pending_days",
+        "Days that a build changed and a later step has yet to take up.",
+        (
+            ("consumer", "varchar", "Step that has yet to take it up: build, check or publish."),
+            ("usage_date", "date", "UTC day of usage; null stands for every day."),
+        ),
+    ),
+    AuditTable(
+        "day_totals",
+        "Rows of each table of days when its day was last checked.",
+        (
+            ("table_name", "varchar", "Table written schema.table."),
+            ("usage_date", "date", "UTC day of usage."),
+            ("rows", "bigint", "Rows of that day."),
+        ),
+    ),
+    AuditTable(
+        "used_price_sets",
+        "Price sets that records name, with the span of their use when it was last checked.",
+        (
+            ("price_set_id", "varchar", "Price set."),
+            ("first_used_at", "timestamp", "Start of the earliest record that names it."),
+            ("last_used_at", "timestamp", "Start of the latest record that names it."),
+        ),
+    ),
+    AuditTable(
+        "check_days",
+        "What a check found on each day of usage when that day was last checked.",
+        (
+            ("check", "varchar", "What was checked."),
+            ("usage_date", "date", "UTC day of usage."),
+            ("currency", "varchar", "Currency of the amount; empty where there is none."),
+            ("failing_rows", "bigint", "Rows that broke it."),
+            ("amount", "decimal(38, 18)", "Money of those rows, where it is known."),
+            ("failures", "varchar", "JSON: [key, amount] of those with most money at stake."),
+        ),
+    ),
+    AuditTable(
+        "snapshots",
+        "One row per published version whose file is kept.",
+        (
+            ("version", "bigint", "Its number."),
+            ("file_size", "bigint", "Bytes of its file."),
+            ("file_changed_ns", "bigint", "Modification time of its file, ns since 1970."),
+        ),
+    ),
+    AuditTable(
+        "snapshot_parts",
+        "One row per published version, table and part of it; marts of days have a part per day.",
+        (
+            ("version", "bigint", "Published version."),
+            ("table_name", "varchar", "Table written schema.table."),
+            ("part", "varchar", "Day or other value the rows share; empty: the table is one part."),
+            ("rows", "bigint", "Rows of the part."),
+            ("amount", "decimal(38, 18)", "Sum of the first money column of the table."),
+            ("fingerprint", "hugeint", "Sum of the hashes of the rows."),
+        ),
+    ),
+    AuditTable(
         "state",
         "What a run must remember for the next: fingerprints and the next due moment.",
         (
@@ -194,11 +264,15 @@ def create_schema(connection: duckdb.DuckDBPyConnection) -> None:
     for table in raw_tables():
         if f"raw.{table.name}" not in existing:
             _create_raw(connection, table)
+    _add_missing_columns(connection)
     for audit in AUDIT_TABLES:
         if f"audit.{audit.name}" not in existing:
             _create_audit(connection, audit)
     if "reference.sources" not in existing:
         _create(connection, "reference.sources", "One row per source of tollbook.yml.", _SOURCES)
+    if "reference.refused_seed_rows" not in existing:
+        meaning = "One row per thing wrong with a row of people's reference data."
+        _create(connection, "reference.refused_seed_rows", meaning, _REFUSED_SEED_ROWS)
     if "raw.litellm__contested_requests" not in existing:
         _create_contested(connection)
 
@@ -211,6 +285,35 @@ def _create_raw(connection: duckdb.DuckDBPyConnection, table: RawTable) -> None:
         "Append-only rows as landed, allow-listed and typed; a correction is a further row.",
         (*columns, *LINEAGE),
     )
+
+
+def _add_missing_columns(connection: duckdb.DuckDBPyConnection) -> None:
+    """Widen tables that an earlier version created; their rows are NULL there."""
+    present = set(
+        connection.execute(
+            "select table_name, column_name from information_schema.columns "
+            "where table_schema = 'raw' and table_catalog = current_database()"
+        ).fetchall()
+    )
+    for table in raw_tables():
+        for column in table.columns:
+            if (table.name, column.name) not in present:
+                name = f"raw.{table.name}"
+                connection.execute(f'alter table {name} add column "{column.name}" {column.type}')
+                meaning = quoted(f"Field of the source row: {column.name}.")
+                connection.execute(f'comment on column {name}."{column.name}" is {meaning}')
+
+
+def create_audit_table(connection: duckdb.DuckDBPyConnection, name: str) -> None:
+    """Create one table of schema audit if it is missing."""
+    found = connection.execute(
+        "select 1 from duckdb_tables() where schema_name = 'audit' and table_name = ? "
+        "and database_name = current_database()",
+        [name],
+    ).fetchall()
+    if not found:
+        connection.execute("create schema if not exists audit")
+        _create_audit(connection, next(each for each in AUDIT_TABLES if each.name == name))
 
 
 def _create_audit(connection: duckdb.DuckDBPyConnection, audit: AuditTable) -> None:

@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
+import itertools
+import json
+from collections import Counter
+from collections.abc import Collection
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 import duckdb
+import msgspec
 import pyarrow as pa
 
+from orchestration.core.refusals import FILE_NOTE_CODES
 from orchestration.landing.kinds import ROW_KINDS, FileKind
-from orchestration.sources.records import Column, RawTable
+from orchestration.sources.records import RawTable
 from orchestration.warehouse.connection import quoted
 from orchestration.warehouse.ledger import Batch, Ledger, Quarantined
-
-_ARROW_TYPES = {
-    "varchar": pa.string(),
-    "bigint": pa.int64(),
-    "boolean": pa.bool_(),
-    "timestamp": pa.timestamp("us"),
-    "decimal(38, 18)": pa.decimal128(38, 18),
-    "decimal(20, 6)": pa.decimal128(20, 6),
-}
 
 
 def commit_again(
@@ -52,37 +49,129 @@ def commit_again(
 
 
 def create_incoming(connection: duckdb.DuckDBPyConnection, table: RawTable) -> None:
-    """An empty temporary table for the rows of one file that go to `table`."""
+    """An empty temporary table for the rows of one file that go to `table`.
+
+    `_codes` holds the flags of a row, sorted, comma-separated; NULL where it has none. `_row_hash`
+    may be left out: insert_new_rows fills it in.
+    """
     columns = ", ".join(f"{column.name} {column.type}" for column in table.columns)
     connection.execute(
-        f"create or replace temp table incoming_{table.name} (_source_line bigint, {columns})"
+        f"create or replace temp table incoming_{table.name} "
+        f"(_source_line bigint, _codes varchar, _row_hash ubigint, {columns})"
     )
 
 
 def insert_incoming(
-    connection: duckdb.DuckDBPyConnection, table: RawTable, rows: list[tuple[int, dict[str, Any]]]
+    connection: duckdb.DuckDBPyConnection,
+    table: RawTable,
+    rows: list[tuple[int, dict[str, Any]]],
+    codes: list[set[str]] | None = None,
 ) -> None:
-    """Stage (line, values) rows for `table`."""
-    arrays = [pa.array([line for line, _ in rows], pa.int64())]
-    arrays += [_array(column, rows) for column in table.columns]
-    names = ["_source_line", *(column.name for column in table.columns)]
-    connection.register("arriving", pa.table(arrays, names=names))
-    connection.execute(f"insert into incoming_{table.name} select * from arriving")
-    connection.unregister("arriving")
+    """Stage (line, values) rows for `table`, with the flags of each where they are given.
 
-
-def _array(column: Column, rows: list[tuple[int, dict[str, Any]]]) -> pa.Array:
-    return pa.array([values.get(column.name) for _, values in rows], _ARROW_TYPES[column.type])
-
-
-def row_hash_sql(table: RawTable) -> str:
-    """SQL for the content hash: md5 over the allow-listed fields, NULL apart from empty."""
-    parts = ", ".join(
-        f"coalesce(cast({column.name} as varchar), chr(30))"
-        for column in table.columns
-        if column.is_content
+    They go as JSON, whose numbers with a fraction are written as text: pyarrow would import pandas
+    to take lists, which lasts longer than loading an hour's file.
+    """
+    flags = [",".join(sorted(each)) or None for each in codes or [set()] * len(rows)]
+    types = {"_source_line": "bigint", "_codes": "varchar"}
+    types |= {column.name: column.type for column in table.columns}
+    names = [column.name for column in table.columns]
+    whole = [
+        {"_source_line": line, "_codes": flag, **{name: values.get(name) for name in names}}
+        for (line, values), flag in zip(rows, flags, strict=True)
+    ]
+    connection.execute(
+        f"insert into incoming_{table.name} by name "
+        f"select r.* from (select unnest(from_json_strict(?, {quoted(json.dumps([types]))})) as r)",
+        [msgspec.json.encode(whole).decode()],
     )
-    return f"md5_number_lower(concat_ws(chr(31), {parts}))"
+
+
+def forget_incoming(
+    connection: duckdb.DuckDBPyConnection, kind: FileKind, lines: Collection[int]
+) -> None:
+    """Take staged lines back that turned out to be unacceptable beside others of their file."""
+    listed = ", ".join(str(line) for line in sorted(lines))
+    for table in (kind.table, *kind.children):
+        connection.execute(f"delete from incoming_{table.name} where _source_line in ({listed})")
+
+
+def add_codes(
+    connection: duckdb.DuckDBPyConnection, kind: FileKind, codes: list[tuple[int, str]]
+) -> None:
+    """Add flags of staged rows that only the whole file shows, as (line, code)."""
+    if not codes:
+        return
+    found: dict[int, set[str]] = {}
+    for line, code in codes:
+        found.setdefault(line, set()).add(code)
+    added = {"line": list(found), "codes": [sorted(each) for each in found.values()]}
+    connection.register("added_codes", pa.table(added))
+    connection.execute(f"""
+        update incoming_{kind.table.name} as i
+        set _codes = array_to_string(
+            list_sort(list_concat(coalesce(string_split(i._codes, ','), []), a.codes)), ','
+        )
+        from added_codes as a
+        where i._source_line = a.line
+        """)
+    connection.unregister("added_codes")
+
+
+def count_codes(connection: duckdb.DuckDBPyConnection, kind: FileKind) -> tuple[Counter[str], int]:
+    """How often each flag stands on a staged row, and how many rows have any."""
+    counted: Counter[str] = Counter()
+    flagged = 0
+    rows = connection.execute(f"""
+        select _codes, count(*) from incoming_{kind.table.name}
+        where _codes is not null group by _codes
+        """).fetchall()
+    for codes, count in rows:
+        flagged += count
+        for code in codes.split(","):
+            counted[code] += count
+    return counted, flagged
+
+
+def insert_flags(connection: duckdb.DuckDBPyConnection, kind: FileKind, batch: Batch) -> None:
+    """Write the flags of staged rows, within the caller's transaction."""
+    notes = ", ".join(quoted(code) for code in sorted(FILE_NOTE_CODES))
+    connection.execute(f"""
+        insert into audit.row_flags by name
+        select {quoted(batch.load_batch_id)} as load_batch_id, line_number, code
+        from (
+            select _source_line as line_number, unnest(string_split(_codes, ',')) as code
+            from incoming_{kind.table.name}
+            where _codes not in ({notes})
+        )
+        where code not in ({notes})
+        order by line_number, code
+        """)
+
+
+def row_hash_sql(table: RawTable, columns: Collection[str] | None = None) -> str:
+    """SQL for the content hash: md5 over the allow-listed fields, NULL apart from empty.
+
+    Where only some `columns` are there, the others count as NULL.
+    """
+    parts: list[str] = []
+    for is_absent, group in itertools.groupby(
+        (column.name for column in table.columns if column.is_content),
+        key=lambda name: columns is not None and name not in columns,
+    ):
+        names = list(group)
+        if is_absent:
+            parts.append(quoted("\x1f".join("\x1e" for _ in names)))
+        else:
+            parts += (f"coalesce(cast({name} as varchar), chr(30))" for name in names)
+    return f"md5_number_lower(concat_ws(chr(31), {', '.join(parts)}))"
+
+
+def fill_hashes(connection: duckdb.DuckDBPyConnection, table: RawTable) -> None:
+    """Give every staged row of a table its content hash."""
+    connection.execute(f"""
+        update incoming_{table.name} set _row_hash = {row_hash_sql(table)} where _row_hash is null
+        """)
 
 
 def insert_new_rows(
@@ -95,49 +184,60 @@ def insert_new_rows(
     """
     table = kind.table
     # Equal content has an equal time, so the time may join the key where it is no part of it.
-    key_columns = tuple(dict.fromkeys((*table.key, table.event_at)))
-    key = ", ".join(key_columns)
-    connection.execute(f"""
-        create or replace temp table arriving_keys as
-        select _source_line, {key}, {row_hash_sql(table)} as _row_hash
-        from incoming_{table.name}
-        """)
-    low, high = connection.execute(
-        f"select min({table.event_at}), max({table.event_at}) from arriving_keys"
+    key = tuple(dict.fromkeys((*table.key, table.event_at)))
+    fill_hashes(connection, table)
+    rows, low, high = connection.execute(
+        f"select count(*), min({table.event_at}), max({table.event_at}) from incoming_{table.name}"
     ).fetchall()[0]
+    same = " and ".join(f"r.{name} is not distinct from i.{name}" for name in key)
+    # Candidates by their hash alone first: most files hold hardly a row that is known.
     connection.execute(f"""
-        create or replace temp table fresh_lines as
-        with first_copies as (
-            select min(_source_line) as _source_line, {key}, _row_hash
-            from arriving_keys
-            group by {key}, _row_hash
-        )
-        select f._source_line, f._row_hash
-        from first_copies as f
-        where not exists (
-            select 1
-            from raw.{table.name} as r
+        create or replace temp table known_lines as
+        with copied as (
+            select _row_hash from incoming_{table.name} group by _row_hash having count(*) > 1
+        ),
+        numbered as (
+            select
+                _source_line,
+                row_number() over (
+                    partition by {", ".join(key)}, _row_hash order by _source_line
+                ) as copy_number
+            from incoming_{table.name}
+            where _row_hash in (select _row_hash from copied)
+        ),
+        in_raw as (
+            select i._source_line
+            from incoming_{table.name} as i
+            inner join raw.{table.name} as r on i._row_hash = r._row_hash and {same}
             where
                 r._gateway = {quoted(batch.gateway)}
                 and r.{table.event_at} between {_timestamp(low)} and {_timestamp(high)}
-                and r._row_hash = f._row_hash
-                and {" and ".join(f"r.{c} is not distinct from f.{c}" for c in key_columns)}
         )
+        select _source_line from numbered where copy_number > 1
+        union
+        select _source_line from in_raw
         """)
-    loaded = connection.execute("select count(*) from fresh_lines").fetchall()[0][0]
-    if loaded:
-        for each in (table, *kind.children):
-            _append(connection, each, batch)
+    known = connection.execute("select count(*) from known_lines").fetchall()[0][0]
+    if rows > known:
+        _append(connection, table, batch, hashes_from=table)
+        for child in kind.children:
+            _append(connection, child, batch, hashes_from=table)
         _note_touched(connection, kind, batch)
-    return loaded, low, high
+    return rows - known, low, high
 
 
 def _timestamp(moment: datetime | None) -> str:
     return "null::timestamp" if moment is None else f"timestamp '{moment.isoformat(sep=' ')}'"
 
 
-def _append(connection: duckdb.DuckDBPyConnection, table: RawTable, batch: Batch) -> None:
+def _append(
+    connection: duckdb.DuckDBPyConnection, table: RawTable, batch: Batch, *, hashes_from: RawTable
+) -> None:
     names = ", ".join(f"i.{column.name}" for column in table.columns)
+    whole = ""
+    if table is not hashes_from:
+        # A part of a row carries the hash of the whole.
+        whole = f"inner join incoming_{hashes_from.name} as w on i._source_line = w._source_line"
     connection.execute(f"""
         insert into raw.{table.name} by name
         select
@@ -147,9 +247,10 @@ def _append(connection: duckdb.DuckDBPyConnection, table: RawTable, batch: Batch
             {quoted(batch.load_batch_id)} as _load_batch_id,
             {quoted(batch.file_name)} as _source_file,
             i._source_line,
-            f._row_hash
+            {"w" if whole else "i"}._row_hash
         from incoming_{table.name} as i
-        inner join fresh_lines as f on i._source_line = f._source_line
+        {whole}
+        where i._source_line not in (select _source_line from known_lines)
         order by i.{table.event_at}, i._source_line
         """)
 
@@ -163,7 +264,7 @@ def _note_touched(connection: duckdb.DuckDBPyConnection, kind: FileKind, batch: 
         select {quoted(table.name)}, day from (
             select distinct cast(i.{table.event_at} as date) as day
             from incoming_{table.name} as i
-            inner join fresh_lines as f on i._source_line = f._source_line
+            where i._source_line not in (select _source_line from known_lines)
         )
         where day not in (
             select touched_date from audit.touched_days where table_name = {quoted(table.name)}
@@ -181,7 +282,7 @@ def _note_contested(connection: duckdb.DuckDBPyConnection, batch: Batch) -> None
         where r._gateway = {gateway} and r.request_id in (
             select i.request_id
             from incoming_litellm__spend_logs as i
-            inner join fresh_lines as f on i._source_line = f._source_line
+            where i._source_line not in (select _source_line from known_lines)
         )
         group by r.request_id
         having count(*) > 1

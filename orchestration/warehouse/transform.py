@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,12 +13,18 @@ from typing import TYPE_CHECKING, Any
 
 import duckdb
 
-from orchestration.config import Runtime
+from orchestration.config import ConfigurationError, Runtime
+from orchestration.landing.seed_files import CheckedSeed, SeedProblem, read_seeds
+from orchestration.warehouse.connection import open_warehouse
+from orchestration.warehouse.pending import BUILD, clear_days, note_days
 
 if TYPE_CHECKING:
     from dbt.cli.main import dbtRunner
+    from dbt.contracts.graph.manifest import Manifest
 
 PROJECT = Path(__file__).resolve().parents[2]
+# The seeds of the bundled example; also those that stand in where a user has none of a kind.
+OUR_SEEDS = PROJECT / "seeds"
 # Above this many touched days, one pass over everything is cheaper than literal ranges.
 MOST_TOUCHED_DAYS = 400
 # State that stands from a build until its snapshot is published, so that a run that failed its
@@ -26,9 +32,18 @@ MOST_TOUCHED_DAYS = 400
 UNPUBLISHED = "unpublished_build"
 # State of the marts, so that a step alone publishes neither half a build nor what was not checked.
 MARTS = "marts"
-BUILDING, BUILT, CHECKED = "building", "built", "checked"
+BUILDING, SYNCING, BUILT, CHECKED = "building", "syncing", "built", "checked"
+# Models that a sync builds: whatever replaces days, and the two that go with them.
+SYNCED = ("+config.incremental_strategy:touched_days", "+source_freshness", "+wallet_balances")
+# State that names the marts a build replaces by day and by nothing else, as a JSON list.
+DAY_MARTS = "day_marts"
+# Tag of the data tests that only a change of the models can break.
+CI_TAG = "ci"
+_THRESHOLDS = "context_thresholds"
 _RAW_USAGE = "litellm__spend_logs"
 _RAW_PRICES = "price_catalog__entries"
+# Under this name price_sets notes the days on which records are priced otherwise now.
+_REPRICED = "price_sets"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +56,7 @@ class BuildPlan:
         fingerprint: Hash of settings, seeds, models and engine the marts depend on.
         context_thresholds: Input sizes at which some catalog changes its price.
         has_news: Whether raw holds anything the marts do not know.
+        has_new_prices: Whether price sets known before may hold no more.
     """
 
     touched_days: tuple[str, ...] | None
@@ -48,6 +64,7 @@ class BuildPlan:
     fingerprint: str
     context_thresholds: tuple[int, ...]
     has_news: bool
+    has_new_prices: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +74,8 @@ class NodeResult:
     Attributes:
         status: success, pass, warn, error, fail or skipped.
         failures: Failing rows of a test.
+        relation: The table of a model, written schema.table.
+        is_by_day: Whether the model replaces the touched days of its table and nothing else.
     """
 
     unique_id: str
@@ -64,6 +83,8 @@ class NodeResult:
     seconds: float
     message: str
     failures: int
+    relation: str = ""
+    is_by_day: bool = False
 
 
 class BuildFailedError(RuntimeError):
@@ -78,22 +99,25 @@ def plan_build(
         "select table_name, cast(touched_date as varchar) from audit.touched_days order by all"
     ).fetchall()
     days = tuple(sorted({day for table, day in touched if table == _RAW_USAGE}))
+    thresholds = _thresholds(connection)
     fingerprint = inputs_fingerprint(runtime)
+    has_new_catalog = any(table == _RAW_PRICES for table, _ in touched)
     reason = ""
     if full_refresh:
         reason = "asked for"
     elif read_state(connection, "fingerprint") != fingerprint:
         reason = "settings, models or engine changed, or nothing was built yet"
-    elif any(table == _RAW_PRICES for table, _ in touched):
-        reason = "a price catalog was loaded"
+    elif read_state(connection, _THRESHOLDS) != json.dumps(thresholds):
+        reason = "a price catalog changes prices at other sizes of input than any before"
     elif len(days) > MOST_TOUCHED_DAYS:
         reason = f"{len(days)} days were touched"
     return BuildPlan(
         touched_days=None if reason else days,
         reason=reason,
         fingerprint=fingerprint,
-        context_thresholds=_thresholds(connection),
+        context_thresholds=thresholds,
         has_news=bool(touched) or bool(reason),
+        has_new_prices=has_new_catalog or bool(reason),
     )
 
 
@@ -116,7 +140,9 @@ def inputs_fingerprint(runtime: Runtime) -> str:
     digest.update(settings.quality.model_dump_json().encode())
     digest.update((PROJECT / "dbt_project.yml").read_bytes())
     digest.update(duckdb.__version__.encode())
-    for folder in (PROJECT / "models", PROJECT / "dbt_project" / "macros", runtime.seeds):
+    # Ours too: some stand in for a user's.
+    folders = (PROJECT / "models", PROJECT / "dbt_project" / "macros", OUR_SEEDS, runtime.seeds)
+    for folder in folders:
         for path in sorted(folder.rglob("*")) if folder.is_dir() else ():
             if path.suffix in (".sql", ".csv", ".yml"):
                 digest.update(path.name.encode() + path.read_bytes())
@@ -143,21 +169,70 @@ def note_unchecked(connection: duckdb.DuckDBPyConnection) -> None:
 
 def note_checked(connection: duckdb.DuckDBPyConnection) -> None:
     """Remember that the checks ran on the marts as they are; on half a build they say nothing."""
-    if read_state(connection, MARTS) != BUILDING:
+    if read_state(connection, MARTS) not in (BUILDING, SYNCING):
         write_state(connection, MARTS, CHECKED)
 
 
 def build_variables(runtime: Runtime, plan: BuildPlan) -> dict[str, Any]:
-    """The dbt variables of one build."""
+    """The dbt variables of one build: settings, and what changes with a catalog."""
+    return {
+        "context_thresholds": list(plan.context_thresholds),
+        **_lasting_variables(runtime),
+    }
+
+
+def _lasting_variables(runtime: Runtime) -> dict[str, Any]:
+    """The dbt variables that are settings: the same in every run until somebody changes them."""
     settings = runtime.settings
     return {
-        "as_of": runtime.as_of.isoformat(sep=" "),
-        "touched_days": None if plan.touched_days is None else list(plan.touched_days),
-        "context_thresholds": list(plan.context_thresholds),
         "price_list_order": list(settings.pricing.list_order),
         "price_backcast": settings.pricing.backcast,
         "lost_after_minutes": int(settings.quality.lost_after.total_seconds() // 60),
     }
+
+
+def write_checked_seeds(runtime: Runtime) -> list[SeedProblem]:
+    """Put what is sound in the user's seeds where dbt reads them; what was wrong with the rest.
+
+    Every table of the contract is there, so that a file nobody wrote is an empty table.
+
+    Raises:
+        ConfigurationError: the folder that was named is absent, or a file cannot be read at all.
+    """
+    if not runtime.seeds.is_dir() and runtime.seeds != runtime.config_file.parent / "seeds":
+        raise ConfigurationError(
+            f"seeds: there is no folder {runtime.seeds}; create it, or correct `seeds:` in "
+            f"{runtime.config_file} or TOLLBOOK_SEEDS"
+        )
+    seeds = read_seeds(runtime.seeds, fallback=OUR_SEEDS)
+    folder = checked_seeds_folder(runtime)
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, seed in seeds.items():
+        _write_seed(folder / f"{name}.csv", seed)
+    return [problem for seed in seeds.values() for problem in seed.problems]
+
+
+def _write_seed(path: Path, seed: CheckedSeed) -> None:
+    text = seed.to_csv()
+    if not path.is_file() or path.read_text(encoding="utf-8") != text:
+        path.write_text(text, encoding="utf-8")
+
+
+def checked_seeds_folder(runtime: Runtime) -> Path:
+    """Where dbt finds the seeds of this home."""
+    return runtime.home / "dbt" / "seeds"
+
+
+def write_build_plan(
+    connection: duckdb.DuckDBPyConnection, runtime: Runtime, plan: BuildPlan
+) -> None:
+    """Put where the models read it what differs from run to run (macro build_plan)."""
+    told = {
+        "as_of": runtime.as_of.isoformat(sep=" "),
+        "is_every_day": plan.touched_days is None,
+        "has_new_prices": plan.has_new_prices,
+    }
+    write_state(connection, "build_plan", json.dumps(told))
 
 
 @contextmanager
@@ -169,6 +244,7 @@ def dbt_environment(runtime: Runtime) -> Iterator[None]:
         "TOLLBOOK_MEMORY_LIMIT": warehouse.memory_limit,
         "TOLLBOOK_THREADS": str(warehouse.threads),
         "TOLLBOOK_TEMP": str(runtime.home / "tmp"),
+        "TOLLBOOK_SEEDS": str(checked_seeds_folder(runtime)),
         "DO_NOT_TRACK": "1",
         "DBT_SEND_ANONYMOUS_USAGE_STATS": "false",
     }
@@ -192,14 +268,59 @@ def manifest_path(runtime: Runtime) -> Path:
 def ensure_manifest(runtime: Runtime) -> Path:
     """Parse the project if it was never parsed, or changed since; the manifest's path."""
     path = manifest_path(runtime)
-    folders = ("models", "dbt_project", "tests/dbt", "seeds")
-    files = [file for folder in folders for file in (PROJECT / folder).rglob("*")]
-    newest = max(
-        file.stat().st_mtime for file in (PROJECT / "dbt_project.yml", *files) if file.is_file()
-    )
-    if not path.is_file() or path.stat().st_mtime < newest:
-        invoke_dbt(runtime, ["parse"], variables={})
+    if not path.is_file() or _noted_parse(runtime) != _parse_key(runtime):
+        write_checked_seeds(runtime)
+        read_manifest(runtime)
     return path
+
+
+# The parsed project of each home in this process, with the key of what it was parsed from.
+_PARSED: dict[Path, tuple[str, Manifest]] = {}
+
+
+def read_manifest(runtime: Runtime) -> Manifest:
+    """The project as dbt parsed it; parsed anew only where a file or a setting of it changed.
+
+    dbt's own check also throws a parse away when a variable differs, and some differ in every run.
+    """
+    key = _parse_key(runtime)
+    known, manifest = _PARSED.get(runtime.home, ("", None))
+    if manifest is None or known != key:
+        is_noted = manifest_path(runtime).is_file() and _noted_parse(runtime) == key
+        # Without a note the manifest is written too: Dagster reads it.
+        options = ["--no-write-json"] if is_noted else []
+        manifest = _invoke(
+            runtime, [*options, "parse"], variables=_lasting_variables(runtime)
+        ).result
+        _parse_note(runtime).write_text(key)
+        _PARSED[runtime.home] = (key, manifest)
+    # A run writes what it compiled into the nodes.
+    return manifest.deepcopy()
+
+
+def _parse_note(runtime: Runtime) -> Path:
+    return runtime.home / "dbt" / "parsed_from.sha256"
+
+
+def _noted_parse(runtime: Runtime) -> str | None:
+    note = _parse_note(runtime)
+    return note.read_text() if note.is_file() else None
+
+
+def _parse_key(runtime: Runtime) -> str:
+    """A hash of everything a parse depends on."""
+    from importlib.metadata import version
+
+    digest = hashlib.sha256()
+    digest.update(repr((version("dbt-core"), version("dbt-duckdb"), str(PROJECT))).encode())
+    digest.update(json.dumps(_lasting_variables(runtime), sort_keys=True).encode())
+    folders = [PROJECT / name for name in ("models", "dbt_project", "tests/dbt")]
+    files = [PROJECT / "dbt_project.yml"]
+    for folder in (*folders, checked_seeds_folder(runtime)):
+        files += sorted(path for path in folder.rglob("*") if path.is_file())
+    for path in files:
+        digest.update(str(path).encode() + b"\0" + path.read_bytes() + b"\0")
+    return digest.hexdigest()
 
 
 def invoke_dbt(
@@ -214,7 +335,42 @@ def invoke_dbt(
     Raises:
         BuildFailedError: dbt raised, or could not be started.
     """
-    runner = _runner(on_node)
+    manifest = read_manifest(runtime)
+    result = _invoke(
+        runtime,
+        ["--no-write-json", *arguments],
+        variables=variables,
+        on_node=on_node,
+        manifest=manifest,
+    )
+    return [
+        NodeResult(
+            unique_id=node.node.unique_id,
+            status=str(node.status),
+            seconds=float(node.execution_time),
+            message=str(node.message or ""),
+            failures=int(node.failures or 0),
+            relation=f"{node.node.schema}.{node.node.name}",
+            is_by_day=getattr(node.node.config, "incremental_strategy", None) == "touched_days",
+        )
+        for node in getattr(result.result, "results", ()) or ()
+    ]
+
+
+def _invoke(
+    runtime: Runtime,
+    arguments: list[str],
+    *,
+    variables: dict[str, Any],
+    on_node: Callable[[str, int, int], None] | None = None,
+    manifest: Manifest | None = None,
+) -> Any:
+    """dbt's own answer to one command.
+
+    Raises:
+        BuildFailedError: dbt raised, or could not be started.
+    """
+    runner = _runner(on_node, manifest)
     target = runtime.home / "dbt"
     target.mkdir(parents=True, exist_ok=True)
     command = [
@@ -231,17 +387,10 @@ def invoke_dbt(
             _release_database()
     if result.exception is not None:
         first = str(result.exception).strip().splitlines()
-        raise BuildFailedError(f"dbt {arguments[0]}: {' '.join(first[:3])}")
-    return [
-        NodeResult(
-            unique_id=node.node.unique_id,
-            status=str(node.status),
-            seconds=float(node.execution_time),
-            message=str(node.message or ""),
-            failures=int(node.failures or 0),
-        )
-        for node in getattr(result.result, "results", ()) or ()
-    ]
+        command_name = next(each for each in arguments if not each.startswith("-"))
+        what = " ".join(first[:3]) or type(result.exception).__name__
+        raise BuildFailedError(f"dbt {command_name}: {what}")
+    return result
 
 
 def _release_database() -> None:
@@ -260,7 +409,9 @@ _NODE_COUNTS = {
 }
 
 
-def _runner(on_node: Callable[[str, int, int], None] | None) -> dbtRunner:
+def _runner(
+    on_node: Callable[[str, int, int], None] | None, manifest: Manifest | None
+) -> dbtRunner:
     from dbt.cli.main import dbtRunner
 
     def listen(event: Any) -> None:
@@ -269,7 +420,7 @@ def _runner(on_node: Callable[[str, int, int], None] | None) -> dbtRunner:
             data = event.data
             on_node(data.node_info.node_name, data.index, getattr(data, count))
 
-    return dbtRunner(callbacks=[listen])
+    return dbtRunner(manifest=manifest, callbacks=[listen])
 
 
 def build_marts(
@@ -278,15 +429,27 @@ def build_marts(
     *,
     on_node: Callable[[str, int, int], None] | None = None,
     select: list[str] | None = None,
+    is_tested: bool = True,
 ) -> list[NodeResult]:
     """Build every model for the planned days and run the data tests beside them.
 
     Raises:
         BuildFailedError: dbt itself failed; a failing node is in the results.
     """
-    arguments = ["build", "--exclude-resource-type", "unit_test"]
+    with open_warehouse(runtime) as connection:
+        write_build_plan(connection, runtime, plan)
+    # What only a change of the models can break is tested where models are changed.
+    excluded = [f"tag:{CI_TAG}"]
+    if not plan.has_new_prices:
+        excluded.append("tag:price_catalog")
+    arguments = ["build", "--exclude-resource-type", "unit_test", "--exclude", *excluded]
     if plan.touched_days is None:
         arguments.append("--full-refresh")
+    else:
+        # Other seeds are another fingerprint, and with it a build of every day.
+        arguments += ["--exclude-resource-type", "seed"]
+    if not is_tested:
+        arguments += ["--exclude-resource-type", "test"]
     if select:
         # A test that also reads what is not selected would look at something old, or nothing.
         arguments += ["--select", *select, "--indirect-selection", "cautious"]
@@ -298,19 +461,77 @@ def failed_nodes(results: list[NodeResult]) -> list[NodeResult]:
     return [node for node in results if node.status in ("error", "fail")]
 
 
+def note_building(
+    connection: duckdb.DuckDBPyConnection, plan: BuildPlan, *, is_sync: bool = False
+) -> None:
+    """Note that the marts are about to change, and on which days."""
+    write_state(connection, MARTS, SYNCING if is_sync else BUILDING)
+    note_days(connection, plan.touched_days)
+
+
 def remember_build(
-    connection: duckdb.DuckDBPyConnection, runtime: Runtime, plan: BuildPlan
+    connection: duckdb.DuckDBPyConnection,
+    runtime: Runtime,
+    plan: BuildPlan,
+    nodes: Sequence[NodeResult] = (),
 ) -> None:
     """Note that the marts now cover what raw holds, and when something is next due."""
     connection.execute("begin")
     connection.execute("delete from audit.touched_days")
+    _remember_day_marts(connection, nodes)
     write_state(connection, "fingerprint", plan.fingerprint)
+    write_state(connection, _THRESHOLDS, json.dumps(plan.context_thresholds))
     write_state(connection, UNPUBLISHED, "true")
     write_state(connection, MARTS, BUILT)
     write_state(connection, "as_of", runtime.as_of.isoformat())
     due = _next_due(connection, runtime)
     write_state(connection, "next_due_at", due or "9999-12-31T00:00:00")
     connection.execute("commit")
+
+
+def remember_sync(connection: duckdb.DuckDBPyConnection, nodes: Sequence[NodeResult]) -> None:
+    """Note that the marts of days cover what raw holds; the others are left to the next build."""
+    built = f"table_name in ('{_RAW_USAGE}', '{_REPRICED}')"
+    days = connection.execute(
+        f"select distinct cast(touched_date as varchar) from audit.touched_days where {built}"
+    ).fetchall()
+    connection.execute("begin")
+    note_days(connection, [day for (day,) in days], consumers=(BUILD,))
+    # A new catalog stays noted: not every model that reads it was built.
+    connection.execute(f"delete from audit.touched_days where {built}")
+    _remember_day_marts(connection, nodes)
+    write_state(connection, UNPUBLISHED, "true")
+    write_state(connection, MARTS, BUILT)
+    connection.execute("commit")
+
+
+def take_up_synced_days(connection: duckdb.DuckDBPyConnection) -> None:
+    """Have the next build take up again, for all models, the days that syncs built of some."""
+    connection.execute("begin")
+    connection.execute(
+        "insert into audit.touched_days select ?, usage_date from audit.pending_days "
+        "where consumer = ? and usage_date not in (select touched_date from audit.touched_days "
+        "where table_name = ?)",
+        [_RAW_USAGE, BUILD, _RAW_USAGE],
+    )
+    clear_days(connection, BUILD)
+    connection.execute("commit")
+
+
+def touch_days(connection: duckdb.DuckDBPyConnection, days: Sequence[str]) -> None:
+    """Have the next build take up these days (YYYY-MM-DD) again."""
+    for day in days:
+        connection.execute(
+            "insert into audit.touched_days values (?, cast(? as date))", [_RAW_USAGE, day]
+        )
+
+
+def _remember_day_marts(connection: duckdb.DuckDBPyConnection, nodes: Sequence[NodeResult]) -> None:
+    models = [node for node in nodes if node.unique_id.startswith("model.")]
+    by_day = set(json.loads(read_state(connection, DAY_MARTS) or "[]"))
+    by_day -= {node.relation for node in models}
+    by_day |= {node.relation for node in models if node.is_by_day}
+    write_state(connection, DAY_MARTS, json.dumps(sorted(by_day)))
 
 
 def _next_due(connection: duckdb.DuckDBPyConnection, runtime: Runtime) -> str | None:
@@ -322,7 +543,9 @@ def _next_due(connection: duckdb.DuckDBPyConnection, runtime: Runtime) -> str | 
             union all
             select occurred_at + interval {minutes} minute from raw.app__requests
             union all
-            select hour_at + interval {minutes + 60} minute from raw.gateway__counts
+            select
+                hour_at + coalesce(hours, 1) * interval 1 hour + interval {minutes} minute
+            from raw.gateway__counts
         )
         where due_at > timestamp '{runtime.as_of.isoformat(sep=" ")}'
         """).fetchall()
@@ -341,5 +564,23 @@ def write_sources(connection: duckdb.DuckDBPyConnection, runtime: Runtime) -> No
                 source.kind,
                 source.gateway_name,
                 None if interval is None else int(interval.total_seconds() // 60),
+            ],
+        )
+
+
+def write_refused_seeds(connection: duckdb.DuckDBPyConnection, problems: list[SeedProblem]) -> None:
+    """Put what was wrong with the seeds where models and readers see it."""
+    connection.execute("delete from reference.refused_seed_rows")
+    for problem in problems:
+        connection.execute(
+            "insert into reference.refused_seed_rows values (?, ?, ?, ?, ?, ?, ?)",
+            [
+                problem.seed,
+                problem.line,
+                problem.column,
+                problem.code,
+                problem.reason,
+                problem.subject,
+                problem.is_refused,
             ],
         )

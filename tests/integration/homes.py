@@ -32,7 +32,7 @@ AT_REST_SECONDS = 60
 
 @dataclass(frozen=True)
 class Home:
-    """One home folder with the example's tollbook.yml."""
+    """One home folder with the example's tollbook.yml and seeds."""
 
     path: Path
     as_of: str = AS_OF
@@ -40,7 +40,9 @@ class Home:
     @classmethod
     def create(cls, path: Path) -> Home:
         path.mkdir(parents=True)
-        shutil.copyfile(EXAMPLE / "tollbook.yml", path / "tollbook.yml")
+        text = (EXAMPLE / "tollbook.yml").read_text()
+        (path / "tollbook.yml").write_text(text.replace("seeds: ../seeds\n", ""))
+        shutil.copytree(REPOSITORY / "seeds", path / "seeds")
         return cls(path)
 
     def copy(self, path: Path) -> Home:

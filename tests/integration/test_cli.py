@@ -6,6 +6,7 @@ import io
 import itertools
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -232,8 +233,15 @@ def test_a_run_ends_with_its_summary_and_names_what_was_refused(
     assert "Wallet: no wallet is configured" in lines
     assert "Reconciliation: no invoice has been loaded yet" in lines
     assert "  tollbook quarantine list" in lines
-    assert len(lines) <= 45
+    assert len(lines) <= 52
     assert max(map(len, lines[:30])) <= 100
+    for step, counted in (
+        ("load", "rows loaded"),
+        ("build", "models and tests"),
+        ("check", "checks"),
+        ("publish", "rows written"),
+    ):
+        assert re.search(rf"^  {step} +[0-9.]+ s +[0-9,]+ {counted}$", second.stdout, re.MULTILINE)
 
 
 def test_a_summary_shows_spend_and_escapes_what_data_say(runs: tuple[Home, list[Any]]) -> None:
@@ -296,6 +304,7 @@ def test_the_template_has_an_example_of_every_source_kind(
     more = ("ANTHROPIC_ADMIN_KEY", "STRIPE_WEBHOOK_SECRET", "RAZORPAY_KEY")
     for name in (*names, *more, "RAZORPAY_WEBHOOK_SECRET", "ALERT_URL"):
         monkeypatch.setenv(name, "x")
+    monkeypatch.setenv("LITELLM_DATABASE_URL", "postgresql://reader:x@db.example.com:5432/litellm")
     path = tmp_path / "tollbook.yml"
     path.write_text(text.replace("  # - {", "  - {").replace("# alerts:", "alerts:"))
 
@@ -315,9 +324,14 @@ def test_seeds_have_exactly_the_columns_of_the_contract() -> None:
         if len(cells) == 2 and (templates / f"{cells[0]}.csv").exists():
             expected[cells[0]] = _columns(cells[1])
 
-    found = {path.stem: path.read_text().strip().split(",") for path in templates.iterdir()}
+    found = {path.stem: _header(path) for path in templates.iterdir()}
 
     assert found == expected
+
+
+def _header(path: Path) -> list[str]:
+    lines = (line for line in path.read_text().splitlines() if not line.startswith("#"))
+    return next(lines).split(",")
 
 
 def _columns(cell: str) -> list[str]:
@@ -464,10 +478,11 @@ def test_a_busy_warehouse_is_said_in_one_line(mine: Home) -> None:
         assert holder.stdout is not None
         assert holder.stdout.readline() == "held\n"
 
-        said = mine.program("run")
+        said = mine.program("run", "--wait", "1s")
 
         holder.communicate("\n")
     assert said.returncode == 1
+    assert "skipped" in said.stderr
     assert said.stderr.count("\n") == 1
     assert "another process is writing it" in said.stderr
 
@@ -493,11 +508,20 @@ class FakeOutcome(types.SimpleNamespace):
 
 def fake_pipeline(monkeypatch: pytest.MonkeyPatch, **outcome: Any) -> list[dict[str, Any]]:
     calls: list[dict[str, Any]] = []
-    values = {"status": "done", "exit_code": 0, "load": None, "problems": [], "version": None}
+    values = {
+        "status": "done",
+        "exit_code": 0,
+        "extract": None,
+        "load": None,
+        "problems": [],
+        "version": None,
+        "seconds": {},
+        "handled": {},
+    }
 
     def run_pipeline(_runtime: object, **given: Any) -> FakeOutcome:
         calls.append(given)
-        return FakeOutcome(**{**values, "seconds": {}, **outcome})
+        return FakeOutcome(**{**values, **outcome})
 
     module = types.ModuleType("orchestration.defs.run")
     module.run_pipeline = run_pipeline  # type: ignore[attr-defined]

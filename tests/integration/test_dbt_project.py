@@ -10,6 +10,7 @@ from integration.homes import Home
 
 from orchestration.warehouse.connection import open_warehouse
 from orchestration.warehouse.transform import (
+    CI_TAG,
     PROJECT,
     build_variables,
     invoke_dbt,
@@ -76,3 +77,14 @@ def test_every_model_states_its_grain_first() -> None:
 
     assert len(models) > 25
     assert silent == []
+
+
+def test_what_follows_from_the_models_alone_holds_on_the_example(home: Home) -> None:
+    runtime = home.runtime
+    with open_warehouse(runtime) as connection:
+        variables = build_variables(runtime, plan_build(connection, runtime))
+
+    results = invoke_dbt(runtime, ["test", "--select", f"tag:{CI_TAG}"], variables=variables)
+
+    assert len(results) >= 20
+    assert [(node.unique_id, node.message) for node in results if node.status != "pass"] == []

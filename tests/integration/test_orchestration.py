@@ -21,6 +21,7 @@ from orchestration.defs.checks import check_names
 from orchestration.defs.code_location import build_code_location
 from orchestration.defs.resources import PROCESS_TAG, this_process, tollbook_resource
 from orchestration.warehouse.invariants import INVARIANTS
+from orchestration.warehouse.transform import CI_TAG
 
 # ---------------------------------------------------------------- the graph
 
@@ -93,7 +94,10 @@ def test_lineage_runs_from_landing_through_every_layer_to_what_is_published(
         assert {parent.partition("/")[0] for parent in made_from} <= layers[layer], asset
         assert made_from or layer == "landing" or asset in seeds, f"{asset} is made from nothing"
     assert {asset for asset in parents if asset.startswith("marts/")} <= parents[published]
-    assert set(upstream(published, parents)) == parents.keys() - {published}
+    unread = parents.keys() - {published} - set(upstream(published, parents))
+    # Observations that no mart reads are kept as evidence; everything else leads to readers.
+    assert {asset.partition("/")[0] for asset in unread} <= {"raw"}
+    assert not any("spend_logs" in asset or "price" in asset for asset in unread)
 
 
 def upstream(asset: str, parents: dict[str, set[str]]) -> Iterator[str]:
@@ -132,6 +136,8 @@ def test_every_check_judges_an_asset_that_is_there(
         node["name"]
         for node in manifest["nodes"].values()
         if node["resource_type"] == "test" and node.get("attached_node")
+        # Tests of the models alone are not run with the marts.
+        if CI_TAG not in node["tags"]
     }
 
     assert set(checks.values()) <= parents.keys()
@@ -170,16 +176,19 @@ def test_whatever_writes_the_warehouse_shares_one_slot(
         assert instance.get_settings("concurrency")["pools"]["default_limit"] == 1
 
 
-def test_jobs_and_the_one_schedule(definitions: dg.Definitions) -> None:
+def test_jobs_schedules_and_the_sensor(definitions: dg.Definitions) -> None:
     repository = definitions.get_repository_def()
+    alone = ("hourly", "load", "build", "check", "publish", "sync", "rebuild_days")
 
-    assert {job.name for job in repository.get_all_jobs() if job.name != "__ASSET_JOB"} == {
-        "hourly", "load", "build", "check", "publish"
-    }  # fmt: skip
-    (schedule,) = repository.schedule_defs
-    assert (schedule.name, schedule.job_name) == ("every_hour", "hourly")
-    assert schedule.cron_schedule == "5 * * * *"
-    for name in ("hourly", "load", "build", "check", "publish"):
+    names = {job.name for job in repository.get_all_jobs() if job.name != "__ASSET_JOB"}
+    assert names == set(alone)
+    assert {
+        (schedule.name, schedule.job_name, schedule.cron_schedule)
+        for schedule in repository.schedule_defs
+    } == {("every_hour", "hourly", "5 * * * *"), ("every_five_minutes", "sync", "*/5 * * * *")}
+    (sensor,) = repository.sensor_defs
+    assert (sensor.name, sensor.job_name) == ("landing_folder", "hourly")
+    for name in alone:
         assert definitions.resolve_job_def(name).executor_def.name == "in_process"
 
 

@@ -63,7 +63,8 @@ def test_hash_of_marts_sees_a_changed_digit_a_null_and_a_missing_row(
     """Otherwise every comparison here would prove nothing."""
     whole = example_home.marts()
     for damage in (
-        "update marts.usage_records set list_cost = list_cost + 1e-18 where rowid = 17",
+        "update marts.usage_records set list_cost = list_cost + cast('1e-18' as decimal(38, 18)) "
+        "where rowid = 17",
         "update marts.usage_records set gateway_cost = null where rowid = 17",
         "delete from marts.usage_records where rowid = 17",
     ):
@@ -216,7 +217,7 @@ def test_deliveries_built_only_the_days_they_touched(delivered: Delivered) -> No
 
     assert first is None
     assert second == set(WEEKS[1])
-    assert third is None
+    assert third == set(WEEKS[2])
     assert last is not None
     assert {*WEEKS[3]} < last < set(range(1, 32))
     assert (delivered.restatements, delivered.duplicates) == (20, 1)

@@ -182,7 +182,7 @@ def test_failed_model_fails_the_run_and_the_next_run_recovers(
     home: Home, example_home: Home
 ) -> None:
     home.drop_rows("later.jsonl", [later_row()])
-    home.write("alter table raw.app__requests rename column model to model_of_yesterday")
+    home.write("alter table raw.app__requests rename column _load_batch_id to batch_of_yesterday")
 
     outcome = home.run()
 
@@ -195,7 +195,7 @@ def test_failed_model_fails_the_run_and_the_next_run_recovers(
     assert (alone.status, alone.exit_code) == ("failed", 1)
     assert query(home.published, "select count(*) from marts.usage_records") == [(636,)]
 
-    home.write("alter table raw.app__requests rename column model_of_yesterday to model")
+    home.write("alter table raw.app__requests rename column batch_of_yesterday to _load_batch_id")
     recovered = home.run()
 
     assert (recovered.status, recovered.exit_code, recovered.version) == ("published", 0, 2)

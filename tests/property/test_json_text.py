@@ -94,7 +94,7 @@ def test_lines_are_the_same_whatever_the_blocks(data: bytes, sizes: list[int]) -
     stream = Trickle(data)
     stream.sizes = sizes
 
-    found = list(rows._lines(rows._Bounded(stream, limit=None), 8))
+    found = list(rows._lines(rows.BoundedStream(stream, limit=None), 8))
 
     expected = re.split(rb"\r\n|\r|\n", data)
     for each in (found, expected):

@@ -16,7 +16,6 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from integration.homes import Home
@@ -387,10 +386,6 @@ def test_list_costs_equal_the_oracles_and_a_newer_map_leaves_the_past_alone(seed
     assert repriced
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="int_prices__matched picks one entry for all time; it should pick per moment",
-)
 def test_a_better_fitting_name_in_a_newer_map_leaves_the_past_alone(tmp_path: Path) -> None:
     """`openai/m` priced the call when it was made; `m`, listed later, must not reprice it."""
     usage = Usage(

@@ -199,7 +199,7 @@ def test_a_source_observes_the_gateway_of_its_name_unless_it_says_otherwise() ->
 
 def test_a_folder_that_people_fill_is_never_late() -> None:
     filled = SourceSettings(name="a", kind="litellm_spend_logs")
-    pulled = SourceSettings(name="a", kind="litellm_postgres", dsn="x")
+    pulled = SourceSettings(name="a", kind="litellm_postgres", dsn="postgresql://h/d")
     asked = SourceSettings(name="a", kind="stripe", api_key="x")
 
     assert filled.expected_interval is None

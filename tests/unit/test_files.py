@@ -51,7 +51,7 @@ def test_files_are_listed_by_name_with_their_source_and_kinds(tmp_path: Path) ->
 
     found = {file.name: (file.source.name, file.kinds) for file in look(tmp_path).files}
 
-    kinds = ("litellm_spend_logs", "owners", "gateway_counts")
+    kinds = ("litellm_spend_logs", "owners", "gateway_counts", "litellm_daily_spend")
     assert found == {
         "gate/a.csv.gz": ("gate", kinds),
         "gate/b.jsonl": ("gate", kinds),

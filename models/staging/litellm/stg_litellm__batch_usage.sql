@@ -1,9 +1,7 @@
 -- Grain: one row per settled batch observation and model of the batch.
 
 with source as (
-    select *
-    from {{ source('litellm', 'litellm__batch_usage') }}
-    where {{ in_touched_days('started_at') }}
+    select * from {{ source('litellm', 'litellm__batch_usage') }}
 ),
 
 numbered as (

@@ -2,19 +2,14 @@
 -- A row is restated when a batch settles or a field is corrected; its newest observation counts.
 -- Only ids that were landed more than once need to be compared, so the rest passes unsorted.
 
-with source as (
-    select *
-    from {{ source('litellm', 'litellm__spend_logs') }}
-    where {{ in_touched_days('started_at') }}
-),
-
-contested as (
+with contested as (
     select * from {{ source('litellm', 'litellm__contested_requests') }}
 ),
 
+-- The table is named twice, for one shared CTE would be read whole whatever days are asked for.
 landed_once as (
     select source.*
-    from source
+    from {{ source('litellm', 'litellm__spend_logs') }} as source
     left join contested
         on source._gateway = contested._gateway and source.request_id = contested.request_id
     where contested.request_id is null
@@ -22,7 +17,7 @@ landed_once as (
 
 newest as (
     select source.*
-    from source
+    from {{ source('litellm', 'litellm__spend_logs') }} as source
     inner join contested
         on source._gateway = contested._gateway and source.request_id = contested.request_id
     qualify row_number() over (

@@ -1,0 +1,97 @@
+"""The jobs beside the hourly one: five-minute sync, days built again, and what starts them."""
+
+import dagster as dg
+
+from orchestration.config import Runtime
+from orchestration.defs.assets import PUBLISHED, WAREHOUSE_POOL
+from orchestration.defs.jobs import HOURLY
+from orchestration.defs.resources import Tollbook
+from orchestration.defs.steps import refuse_failed_checks
+
+SYNC, REBUILD_DAYS = "sync", "rebuild_days"
+SENSOR_SECONDS = 60
+
+
+@dg.op(pool=WAREHOUSE_POOL)
+def sync_usage(context: dg.OpExecutionContext, tollbook: Tollbook) -> None:
+    """Make new usage visible: extract, load, the marts of its days, hard checks, publish."""
+    steps = tollbook.steps(context)
+    steps.extract(depth="sync")
+    publication = steps.sync()
+    if publication is None:
+        context.log.info(steps.log.problems[-1])
+    else:
+        _record(context, steps.log.changed, publication.version)
+
+
+@dg.op(
+    pool=WAREHOUSE_POOL,
+    config_schema={
+        "first_day": dg.Field(str, description="First UTC day to build, YYYY-MM-DD."),
+        "last_day": dg.Field(str, description="Last UTC day to build, that day included."),
+    },
+)
+def rebuild_these_days(context: dg.OpExecutionContext, tollbook: Tollbook) -> None:
+    """Build the marts of these days again from raw, check and publish them."""
+    steps = tollbook.steps(context)
+    steps.touch_days(context.op_config["first_day"], context.op_config["last_day"])
+    steps.build()
+    refuse_failed_checks(steps.check())
+    _record(context, steps.log.changed, steps.publish().version)
+
+
+def _record(context: dg.OpExecutionContext, tables: list[str], version: int) -> None:
+    """Show in the catalogue what was written, as the hourly run does."""
+    for table in tables:
+        context.log_event(dg.AssetMaterialization(dg.AssetKey(table.split("."))))
+    context.log_event(dg.AssetMaterialization(PUBLISHED, metadata={"version": version}))
+
+
+@dg.job(name=SYNC, executor_def=dg.in_process_executor)
+def sync_job() -> None:
+    """New usage, visible within five minutes."""
+    sync_usage()
+
+
+@dg.job(name=REBUILD_DAYS, executor_def=dg.in_process_executor)
+def rebuild_days_job() -> None:
+    """Some days, built again: launch it with their first and last day."""
+    rebuild_these_days()
+
+
+@dg.schedule(job=sync_job, cron_schedule="*/5 * * * *", name="every_five_minutes")
+def every_five_minutes(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+    """Every five minutes, unless the sync before is still at work or waits for its turn."""
+    unfinished = dg.RunsFilter(
+        job_name=SYNC,
+        statuses=[
+            dg.DagsterRunStatus.QUEUED,
+            dg.DagsterRunStatus.NOT_STARTED,
+            dg.DagsterRunStatus.STARTING,
+            dg.DagsterRunStatus.STARTED,
+        ],
+    )
+    waiting = context.instance.get_runs(filters=unfinished, limit=1)
+    if waiting:
+        return dg.SkipReason(f"run {waiting[0].run_id} of the interval before has not ended")
+    return dg.RunRequest()
+
+
+def landing_sensor(runtime: Runtime) -> dg.SensorDefinition:
+    """Starts the hourly job when somebody has put a file into the landing folder."""
+
+    @dg.sensor(name="landing_folder", job_name=HOURLY, minimum_interval_seconds=SENSOR_SECONDS)
+    def landing_folder() -> dg.RunRequest | dg.SkipReason:
+        from orchestration.warehouse.connection import WarehouseBusyError
+        from orchestration.warehouse.reading import new_files
+
+        try:
+            files = new_files(runtime)
+        except WarehouseBusyError as error:
+            return dg.SkipReason(str(error))
+        if not files:
+            return dg.SkipReason("nothing new in the landing folder")
+        # The same files start one run: what could not be read then is read by a later one.
+        return dg.RunRequest(run_key="|".join(files)[:2000])
+
+    return landing_folder

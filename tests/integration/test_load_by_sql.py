@@ -1,0 +1,101 @@
+"""A large file of lines is read by SQL: raw, ledger, flags and quarantine are as read strictly."""
+
+from __future__ import annotations
+
+import gzip
+from typing import Any
+
+import pytest
+from fixtures.hostile_files import HostileFile, hostile_files
+from fixtures.loader_homes import LoaderHome
+from fixtures.spend_logs import lines, row, with_text
+
+from orchestration.warehouse import load
+
+NOTES = {
+    "ledger": "select * exclude (file_changed_ns, evidence_size, evidence_changed_ns)"
+    " from audit.load_batches order by all",
+    "quarantine": "select * from audit.quarantine order by all",
+    "flags": "select * from audit.row_flags order by all",
+    "days": "select * from audit.touched_days order by all",
+    "rows": "select * from raw.litellm__spend_logs order by all",
+    "parts": "select * from raw.litellm__batch_usage order by all",
+}
+LINES = [each for each in hostile_files() if each.name.endswith(".jsonl")]
+
+
+@pytest.fixture(autouse=True)
+def no_settling(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("orchestration.landing.files.SETTLE_SECONDS", 0)
+
+
+def mixed_log() -> bytes:
+    """A large log with a few of everything a row can be."""
+    usage = {"prompt_tokens": 30, "batch_usage_by_model": {"m-a": {"prompt_tokens": 10}}}
+    metadata = {"user_api_key_alias": "k", "usage_object": {"prompt_tokens": 100}}
+    rows: list[Any] = [row(n, metadata=metadata) for n in range(400)]
+    rows += [row(n, metadata=metadata) for n in range(0, 400, 50)]
+    rows += [row(n, metadata=metadata, model="other") for n in range(0, 400, 80)]
+    rows += [row(n, call_type="completion", request_id=f"x-{n}") for n in range(0, 400, 90)]
+    rows += [row(500, spend=-1), row(501, startTime="yesterday"), row(502, api_key="sk-raw-key-1")]
+    rows += [row(503, metadata={"usage_object": usage}), row(504, surprise=1), b"{}", b"", b"{"]
+    rows += [with_text(row(505), "spend", "1e-19"), row(506, status="failure", spend=None)]
+    return lines(*rows, *(row(n, request_tags=[f"job:{n}"]) for n in range(600, 900)))
+
+
+def load_both_ways(
+    by_sql: LoaderHome, strictly: LoaderHome, monkeypatch: pytest.MonkeyPatch
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    monkeypatch.setattr(load, "LINES_FROM_BYTES", 0)
+    by_sql.load()
+    monkeypatch.setattr(load, "LINES_FROM_BYTES", 2**62)
+    strictly.load()
+    return by_sql.queries(NOTES), strictly.queries(NOTES)
+
+
+@pytest.mark.parametrize("ending", ["jsonl", "jsonl.gz"])
+def test_a_log_loads_the_same_by_sql(
+    loader_home: LoaderHome,
+    second_loader_home: LoaderHome,
+    monkeypatch: pytest.MonkeyPatch,
+    ending: str,
+) -> None:
+    data = mixed_log()
+    for home in (loader_home, second_loader_home):
+        home.drop(f"log.{ending}", gzip.compress(data, mtime=0) if ending.endswith("gz") else data)
+
+    by_sql, strictly = load_both_ways(loader_home, second_loader_home, monkeypatch)
+
+    assert by_sql == strictly
+    assert len(by_sql["rows"]) > 700
+
+
+def test_evidence_of_a_log_restores_it(
+    loader_home: LoaderHome, second_loader_home: LoaderHome
+) -> None:
+    loader_home.drop("log.jsonl", mixed_log())
+    loader_home.load()
+    evidence = next(loader_home.folder().glob("*.scrubbed.parquet"))
+    second_loader_home.drop(evidence.name, evidence.read_bytes())
+
+    second_loader_home.load()
+
+    assert second_loader_home.raw_rows() == loader_home.raw_rows()
+    for name in ("quarantine", "flags"):
+        assert second_loader_home.query(NOTES[name]) == loader_home.query(NOTES[name])
+
+
+def test_hostile_lines_end_the_same_by_sql(
+    loader_home: LoaderHome, second_loader_home: LoaderHome, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for home in (loader_home, second_loader_home):
+        for file in LINES:
+            _drop(home, file)
+
+    by_sql, strictly = load_both_ways(loader_home, second_loader_home, monkeypatch)
+
+    assert by_sql == strictly
+
+
+def _drop(home: LoaderHome, file: HostileFile) -> None:
+    home.drop(file.name, file.data, source=file.source)

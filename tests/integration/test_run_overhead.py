@@ -1,0 +1,149 @@
+"""What a run must not do again: parse an unchanged project, or take long to note its events."""
+
+from __future__ import annotations
+
+import dataclasses
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+from integration.homes import Home, query
+
+from orchestration.warehouse import transform
+from orchestration.warehouse.connection import open_warehouse
+
+
+@pytest.fixture
+def home(example_home: Home, tmp_path: Path) -> Home:
+    return example_home.copy(tmp_path / "home")
+
+
+@pytest.fixture
+def commands(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """The dbt commands given."""
+    genuine, given = transform._invoke, []
+
+    def invoke(runtime: Any, arguments: list[str], **options: Any) -> Any:
+        given.append(arguments)
+        return genuine(runtime, arguments, **options)
+
+    monkeypatch.setattr(transform, "_invoke", invoke)
+    return given
+
+
+def parses(commands: list[list[str]]) -> int:
+    return sum("parse" in command for command in commands)
+
+
+def test_another_clock_and_other_days_do_not_parse_the_project_again(
+    home: Home, commands: list[list[str]]
+) -> None:
+    runtime = home.runtime
+    transform.read_manifest(runtime)
+    before = parses(commands)
+    with open_warehouse(runtime) as connection:
+        plan = transform.plan_build(connection, runtime)
+
+    for day in ("2026-10-05", "2026-10-06"):
+        later = dataclasses.replace(runtime, as_of=runtime.as_of.replace(hour=int(day[-1])))
+        days = dataclasses.replace(plan, touched_days=(day,), reason="")
+        results = transform.build_marts(later, days, select=["source_freshness", "daily_spend"])
+        assert {node.status for node in results} <= {"success", "pass"}
+
+    assert parses(commands) == before
+    ((lag,),) = home.query("select max(lag_minutes) from marts.source_freshness")
+    transform.build_marts(later, days, select=["source_freshness"])
+    assert home.query("select max(lag_minutes) from marts.source_freshness") == [(lag,)]
+
+
+def test_the_clock_reaches_the_models_of_a_project_that_is_not_parsed_again(home: Home) -> None:
+    runtime = home.runtime
+    with open_warehouse(runtime) as connection:
+        plan = dataclasses.replace(transform.plan_build(connection, runtime), touched_days=())
+    sql = "select min(lag_minutes) from marts.source_freshness"
+    transform.build_marts(runtime, plan, select=["source_freshness"])
+    ((before,),) = home.query(sql)
+
+    later = dataclasses.replace(runtime, as_of=runtime.as_of.replace(minute=7))
+    transform.build_marts(later, plan, select=["source_freshness"])
+
+    assert home.query(sql) == [(before + 7,)]
+
+
+def test_a_changed_setting_or_file_parses_the_project_again(
+    home: Home, commands: list[list[str]]
+) -> None:
+    transform.read_manifest(home.runtime)
+    settings = home.path / "tollbook.yml"
+    settings.write_text(settings.read_text() + "\nquality: {lost_after: 48h}\n")
+    before = parses(commands)
+    transform.read_manifest(home.runtime)
+    assert parses(commands) == before + 1
+
+    seed = transform.checked_seeds_folder(home.runtime) / "teams.csv"
+    seed.write_text(seed.read_text() + "\n")
+    transform.read_manifest(home.runtime)
+    assert parses(commands) == before + 2
+
+    transform.read_manifest(home.runtime)
+    assert parses(commands) == before + 2
+
+
+# Says which of dbt's reasons, if any, made it parse every file in a new process.
+NEW_PROCESS = """
+import sys
+from pathlib import Path
+from dbt.parser.manifest import ManifestLoader
+from orchestration.config import read_runtime
+from orchestration.warehouse import transform
+genuine = ManifestLoader.is_partial_parsable
+def asked(self, manifest):
+    answer = genuine(self, manifest)
+    print("usable" if answer[0] else f"thrown away: {answer[1]}", flush=True)
+    return answer
+ManifestLoader.is_partial_parsable = asked
+home = Path(sys.argv[1])
+runtime = read_runtime(config=home / "tollbook.yml", home=home, as_of=sys.argv[2])
+transform.read_manifest(runtime)
+"""
+
+
+def test_a_new_process_uses_what_the_last_one_parsed(home: Home) -> None:
+    said = []
+    for clock in ("2026-11-21T01:00:00Z", "2026-11-21T02:00:00Z"):
+        done = subprocess.run(
+            [sys.executable, "-c", NEW_PROCESS, str(home.path), clock],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        said.append(done.stdout.split("\n")[0])
+
+    # The home was copied, so the first may find other paths.
+    assert said[1] == "usable"
+
+
+def test_dagsters_own_storage_reads_what_a_run_recorded(home: Home) -> None:
+    assert home.run(full_refresh=True).status == "published"
+
+    with dg.DagsterInstance.from_config(str(home.path / "dagster")) as instance:
+        run = instance.get_runs(limit=1)[0]
+        events = instance.all_logs(run.run_id)
+        published = instance.get_latest_materialization_event(
+            dg.AssetKey(["published", "tollbook"])
+        )
+
+    assert run.status is dg.DagsterRunStatus.SUCCESS
+    kinds = [event.dagster_event_type for event in events if event.is_dagster_event]
+    assert kinds.count(dg.DagsterEventType.RUN_SUCCESS) == 1
+    assert kinds.count(dg.DagsterEventType.ASSET_CHECK_EVALUATION) > 20
+    assert published is not None
+    assert published.run_id == run.run_id
+    ((runs,),) = query(
+        home.path / "warehouse.duckdb",
+        f"select count(*) from audit.runs where run = '{run.run_id}' and status = 'done'",
+    )
+    assert runs == 4
