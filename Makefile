@@ -36,7 +36,7 @@ test: $(STAMP) ## Lint, type-check and run every test.
 	$(BIN)/ruff format --check .
 	$(BIN)/basedpyright
 	$(BIN)/lint-imports
-	$(BIN)/pytest
+	$(BIN)/pytest -n auto --dist loadfile
 
 .PHONY: lint-sql
 lint-sql: $(STAMP) ## Lint the SQL models.

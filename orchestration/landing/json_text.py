@@ -92,7 +92,7 @@ class _PriceEntries:
     def learn_from(self, line: bytes) -> None:
         """Remember the price entry of a line that was found sound."""
         place = line.find(self._NAME)
-        if place < 0 or len(self._known) >= self._MOST:
+        if place < 0:
             return
         try:
             row = msgspec.json.decode(line, type=_LoggedRow)
@@ -102,6 +102,9 @@ class _PriceEntries:
         start = self._start(line, place)
         if entry[:1] == b"{" and line.startswith(entry, start):
             self._known[entry[: self._BEGINNING]] = entry
+            if len(self._known) > self._MOST:
+                # The oldest goes: a new price list brings new entries for every model.
+                del self._known[next(iter(self._known))]
 
     def find_known(self, lines: bytes) -> Iterator[tuple[int, int]]:
         """Begin and end of every known entry of many lines; others are learned on the way."""
@@ -110,7 +113,7 @@ class _PriceEntries:
             start = end = self._start(lines, place)
             beginning = lines[start : start + self._BEGINNING]
             known = self._known.get(beginning)
-            if known is None and beginning[:1] == b"{" and len(self._known) < self._MOST:
+            if known is None and beginning[:1] == b"{":
                 known = self._learn_at(lines, place, beginning)
             if known is not None and lines.startswith(known, start):
                 end = start + len(known)

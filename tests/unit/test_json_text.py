@@ -184,6 +184,16 @@ def test_a_price_entry_seen_before_is_left_out_and_nothing_else() -> None:
     assert again == {"n": 2, "metadata": {"model_map_information": information, "status": "x"}}
 
 
+def test_however_many_entries_were_met_the_newest_is_known() -> None:
+    for number in range(json_text.PRICE_ENTRIES._MOST + 10):
+        decode_row(logged(f'{{"key": "one of many models of this test, number {number:05}"}}'))
+    decode_row(logged(ENTRY))
+
+    again = decode_row(logged(ENTRY))
+
+    assert again["metadata"]["model_map_information"]["model_map_value"] == {}
+
+
 def test_a_price_entry_that_differs_is_read_in_full() -> None:
     decode_row(logged(ENTRY))
     other = ENTRY.replace("1e-06", "2e-06")
