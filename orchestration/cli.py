@@ -444,6 +444,54 @@ def doctor(context: typer.Context) -> int:
     return FAILED if counts["failed"] else DONE
 
 
+@app.command(epilog=_ANYWHERE, short_help="Take one person out of everything Tollbook holds.")
+def forget(
+    context: typer.Context,
+    person: Annotated[
+        str,
+        typer.Option("--user", metavar="ID", help="Id of a user, or of a gateway's end user."),
+    ],
+    wait: Annotated[
+        str | None, typer.Option("--wait", metavar="TIME", help=_WAIT_HELP, show_default="1h")
+    ] = None,
+) -> int:
+    """Put `forgotten` in the place of a person's id, then build and publish; amounts stay.
+
+    Changes landing, warehouse and quarantine, and removes earlier published versions. A salted
+    hash of the id stays in landing, so that no later file brings the name back.
+    """
+    if not person.strip():
+        raise ConfigurationError("--user: expected the id of a person behind it")
+    from orchestration.warehouse.connection import open_warehouse
+    from orchestration.warehouse.forget import ForgetReport, forget_person
+    from orchestration.warehouse.schema import create_schema
+
+    runtime: Runtime = context.obj.runtime()
+    patience = _Patience(wait, default=_RUN_INTERVAL)
+
+    def change(progress: terminal.Progress) -> ForgetReport:
+        with open_warehouse(runtime) as connection:
+            create_schema(connection)
+            return forget_person(connection, runtime, person, progress=progress)
+
+    with terminal.Progress() as progress:
+        report = patience.try_until_free(lambda: change(progress))
+    say(
+        f"Forgotten in {report.rows:,} loaded rows, {report.refused_rows:,} refused rows and "
+        f"{report.files:,} landed files."
+    )
+    for name in report.unread:
+        complain(f"tollbook: {name}: rejected, so never read; delete it if it names the person")
+    return _run(
+        runtime,
+        None,
+        reason="a person is to be forgotten",
+        full_refresh=False,
+        extracted=None,
+        wait=patience.left,
+    )
+
+
 @app.command(epilog=_ANYWHERE)
 def query(
     context: typer.Context,

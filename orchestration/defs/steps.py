@@ -13,7 +13,7 @@ import duckdb
 from orchestration.config import ConfigurationError, Runtime
 from orchestration.landing.extract import ExtractReport, extract, pulled_sources
 from orchestration.landing.seed_files import SeedProblem
-from orchestration.warehouse import check_scope, invariants, publish, transform
+from orchestration.warehouse import check_scope, forget, invariants, publish, transform
 from orchestration.warehouse.check_scope import Scope
 from orchestration.warehouse.connection import open_warehouse
 from orchestration.warehouse.invariants import CheckResult
@@ -284,9 +284,13 @@ class Steps:
         with self._step("publish") as rows, open_warehouse(self.runtime) as connection:
             _refuse_unchecked(connection)
             self.progress("publish: writing and verifying the snapshot")
-            publication = publish.publish(connection, self.runtime)
+            is_forgetting = forget.is_unfinished(connection)
+            publication = publish.publish(connection, self.runtime, is_whole=is_forgetting)
             transform.write_state(connection, transform.UNPUBLISHED, "false")
             rows.append(publication.rows_written)
+        if is_forgetting:
+            self.progress("forget: removing earlier versions and free space")
+            forget.erase_remains(self.runtime)
         self.log.publication = publication
         return publication
 

@@ -86,6 +86,56 @@ def open_reader(
         connection.close()
 
 
+def rewrite_warehouse(runtime: Runtime) -> None:
+    """Write the pipeline's file anew, so that its free space holds nothing of what was deleted.
+
+    The old file stays until the new one is complete and holds as many rows in every table.
+
+    Raises:
+        WarehouseBusyError: another process writes the file.
+    """
+    part = runtime.database.with_name(f"{runtime.database.name}.part")
+    part.unlink(missing_ok=True)
+    with open_warehouse(runtime) as connection:
+        ((name,),) = connection.execute("select current_database()").fetchall()
+        connection.execute(f"attach {quoted(str(part))} as rewritten")
+        connection.execute(f'copy from database "{name}" to rewritten')
+        _comment_columns(connection, name)
+        if _row_counts(connection, name) != _row_counts(connection, "rewritten"):
+            connection.execute("detach rewritten")
+            part.unlink()
+            raise duckdb.IOException(f"{part}: its rows are not those of {runtime.database}")
+        connection.execute("detach rewritten")
+        # While this connection holds the old file, nobody else begins to write it.
+        part.replace(runtime.database)
+
+
+def _comment_columns(connection: duckdb.DuckDBPyConnection, name: str) -> None:
+    """Say of the copied columns what the original ones say: a copy of a database leaves it out."""
+    for schema, table, column, comment in connection.execute(
+        "select schema_name, table_name, column_name, comment from duckdb_columns() "
+        "where database_name = ? and comment is not null and not internal",
+        [name],
+    ).fetchall():
+        connection.execute(
+            f'comment on column rewritten."{schema}"."{table}"."{column}" is {quoted(comment)}'
+        )
+
+
+def _row_counts(connection: duckdb.DuckDBPyConnection, name: str) -> dict[tuple[str, str], int]:
+    tables = connection.execute(
+        "select schema_name, table_name from duckdb_tables() where database_name = ? "
+        "and not temporary",
+        [name],
+    ).fetchall()
+    return {
+        (schema, table): connection.execute(
+            f'select count(*) from "{name}"."{schema}"."{table}"'
+        ).fetchall()[0][0]
+        for schema, table in tables
+    }
+
+
 def quoted(text: str) -> str:
     """The text as an SQL string literal."""
     return "'" + text.replace("'", "''") + "'"

@@ -17,9 +17,10 @@ import pyarrow.parquet as pq
 from orchestration.config import Runtime
 from orchestration.core.refusals import FILE_NOTE_CODES, Refusal, RefusedError
 from orchestration.landing.files import EVIDENCE_SUFFIX, LandedFile, open_regular
+from orchestration.landing.forgotten import read_forgotten
 from orchestration.landing.kinds import ROW_KINDS, FileKind
 from orchestration.sources.records import RawTable
-from orchestration.warehouse import staged
+from orchestration.warehouse import persons, staged
 from orchestration.warehouse.connection import quoted
 from orchestration.warehouse.ledger import Batch, Ledger, Quarantined
 
@@ -38,7 +39,7 @@ def scrub(
 
     The new file is complete before the old one goes, so a kill leaves one or both, never neither.
     """
-    if batch.kind not in _CONTENT_KINDS or runtime.settings.landing.after_load == "keep":
+    if batch.kind not in _kinds_to_scrub(runtime):
         return batch
     name = file.name + EVIDENCE_SUFFIX
     target = file.path.with_name(file.path.name + EVIDENCE_SUFFIX)
@@ -52,16 +53,30 @@ def finish_interrupted(
     connection: duckdb.DuckDBPyConnection, ledger: Ledger, runtime: Runtime
 ) -> None:
     """Scrub what a killed run had loaded and not yet replaced."""
-    if runtime.settings.landing.after_load == "keep":
-        return
-    for batch in ledger.find_unscrubbed(_CONTENT_KINDS):
-        path = runtime.landing / batch.file_name
-        if not _is_unchanged(path, batch):
-            continue
-        target = path.with_name(path.name + EVIDENCE_SUFFIX)
-        _write(connection, batch, target)
-        ledger.record_evidence(batch, target, batch.file_name + EVIDENCE_SUFFIX)
-        _remove_unchanged(path, batch)
+    for batch in ledger.find_unscrubbed(_kinds_to_scrub(runtime)):
+        replace_landed(connection, ledger, runtime, batch)
+
+
+def _kinds_to_scrub(runtime: Runtime) -> tuple[str, ...]:
+    """The kinds whose files do not stay as they are: content, and the names of forgotten people."""
+    kinds = () if runtime.settings.landing.after_load == "keep" else _CONTENT_KINDS
+    if read_forgotten(runtime.landing).hashes:
+        kinds += persons.kinds_with_people()
+    return kinds
+
+
+def replace_landed(
+    connection: duckdb.DuckDBPyConnection, ledger: Ledger, runtime: Runtime, batch: Batch
+) -> bool:
+    """Replace the landed file of an entry by its allow-listed rows; whether it was there still."""
+    path = runtime.landing / batch.file_name
+    if not _is_unchanged(path, batch):
+        return False
+    target = path.with_name(path.name + EVIDENCE_SUFFIX)
+    _write(connection, batch, target)
+    ledger.record_evidence(batch, target, batch.file_name + EVIDENCE_SUFFIX)
+    _remove_unchanged(path, batch)
+    return True
 
 
 def rewrite(

@@ -15,6 +15,7 @@ import duckdb
 
 from orchestration.core.refusals import Refusal
 from orchestration.landing.files import LandedFile
+from orchestration.warehouse import persons
 
 HEAD_FILE = "ledger_head.json"
 
@@ -183,6 +184,9 @@ class Ledger:
 
     def insert_quarantine(self, batch: Batch, rows: list[Quarantined]) -> None:
         """Write the refused rows of a batch within the caller's transaction."""
+        if not rows:
+            return
+        forgotten = persons.read_from(self._connection)
         reasons = [f"{row.refusal.field}: {row.refusal.reason}".removeprefix(": ") for row in rows]
         self._append(
             "audit.quarantine",
@@ -194,7 +198,7 @@ class Ledger:
                 "reason_code": [row.refusal.code for row in rows],
                 "reason": reasons,
                 "row_sha256": [row.row_sha256 for row in rows],
-                "fields": [row.fields for row in rows],
+                "fields": [persons.clean_fields(row.fields, forgotten) for row in rows],
             },
         )
 

@@ -68,8 +68,13 @@ class _Base:
     held: Parts
 
 
-def publish(connection: duckdb.DuckDBPyConnection, runtime: Runtime) -> Publication:
+def publish(
+    connection: duckdb.DuckDBPyConnection, runtime: Runtime, *, is_whole: bool = False
+) -> Publication:
     """Bring a file to what the published schemas hold, verify it, and flip the link to it.
+
+    Args:
+        is_whole: Start from an empty file, in whose free space nothing of an earlier one is left.
 
     A kill at any point leaves the link on a complete version; the half-written file bears no
     version's name and is removed by the next publish.
@@ -86,7 +91,7 @@ def publish(connection: duckdb.DuckDBPyConnection, runtime: Runtime) -> Publicat
     part = versions / f"tollbook-{version}.duckdb.part"
     tables = relations(connection, source_catalog(connection))
     wanted = current_parts(connection, tables, _last_parts(connection))
-    base = _write(connection, part, tables, wanted)
+    base = _write(connection, part, tables, wanted, is_whole=is_whole)
     part.chmod(0o440)
     _sync(part)
     _write_books(connection, version, part, wanted, kept=_numbers(versions))
@@ -130,9 +135,11 @@ def _write(
     part: Path,
     tables: dict[str, Relation],
     wanted: Parts,
+    *,
+    is_whole: bool,
 ) -> _Base:
     """Write the file, from an earlier version where that gives the same; what it started from."""
-    base = _take_base(connection, part, wanted)
+    base = _Base(None, {}) if is_whole else _take_base(connection, part, wanted)
     try:
         write_changes(connection, part, tables, wanted, base.held)
     except (duckdb.Error, PublishRefusedError):
@@ -310,6 +317,13 @@ def _flip(published: Path, path: Path) -> None:
     temporary.symlink_to(path.relative_to(published))
     temporary.replace(link)
     _sync(published)
+
+
+def retire_older(runtime: Runtime) -> None:
+    """Keep the newest version alone; whoever has an older one open keeps it until closing."""
+    versions = runtime.published / "versions"
+    for number in _numbers(versions)[:-1]:
+        _file(versions, number).unlink()
 
 
 def _retire(versions: Path, version: int) -> None:

@@ -65,6 +65,12 @@ _SOURCES = (
 )
 
 
+_FORGOTTEN_PERSONS = (
+    ("salt", "varchar", "Precedes an id when it is hashed."),
+    ("id_sha256", "varchar", "sha256 of salt and id, as hex."),
+)
+
+
 _REFUSED_SEED_ROWS = (
     ("seed", "varchar", "Seed file, without .csv."),
     ("line_number", "bigint", "Line of the file, from 1."),
@@ -275,6 +281,9 @@ def create_schema(connection: duckdb.DuckDBPyConnection) -> None:
         _create(connection, "reference.refused_seed_rows", meaning, _REFUSED_SEED_ROWS)
     if "raw.litellm__contested_requests" not in existing:
         _create_contested(connection)
+    if "raw.forgotten_persons" not in existing:
+        meaning = "One row per person who is to be forgotten, by a salted hash of the id."
+        _create(connection, "raw.forgotten_persons", meaning, _FORGOTTEN_PERSONS)
 
 
 def _create_raw(connection: duckdb.DuckDBPyConnection, table: RawTable) -> None:
