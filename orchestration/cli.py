@@ -298,7 +298,7 @@ def _ask_sources(runtime: Runtime, *, depth: str) -> ExtractReport | None:
 
     They are asked before anything heavy is imported: most of the time there is little news.
     """
-    if not any(source.kind == "litellm_postgres" for source in runtime.settings.sources):
+    if not any(source.is_extracted for source in runtime.settings.sources):
         return None
     from orchestration.defs.steps import RunLog, Steps
 

@@ -60,6 +60,14 @@ LITELLM_FILE_KINDS = (
     "gateway_counts",
     "litellm_daily_spend",
 )
+# APIs that are asked where an `api_key` is given; without one, people fill the folder.
+API_KINDS = (
+    "litellm_api",
+    "openrouter_activity",
+    "openrouter_generations",
+    "cloudflare_ai_gateway",
+    *API_SOURCE_KINDS,
+)
 # What a source kind writes into its landing folder; the first is the one assumed when the
 # content of a file decides nothing (contract, table T8).
 FILE_KINDS_BY_SOURCE_KIND: dict[str, tuple[str, ...]] = {
@@ -127,7 +135,10 @@ class SourceSettings(_Section):
     """One way of reading: a landing folder, with or without a connection that fills it.
 
     Attributes:
+        account, gateway_id: Where Cloudflare keeps the gateway; without an id, it is the gateway's
+            name.
         since: A connection is asked for nothing older; naive UTC.
+        requests_per_minute: How fast an API is asked at most, in place of our own pace.
         statement_timeout: The longest a query on someone else's database may take.
     """
 
@@ -141,7 +152,10 @@ class SourceSettings(_Section):
     interval: Duration | None = None
     source_priority: int = 0
     mapping: str | None = None
+    account: str | None = None
+    gateway_id: str | None = None
     since: datetime | None = None
+    requests_per_minute: int | None = Field(default=None, ge=1)
     statement_timeout: Duration = timedelta(minutes=1)
 
     @field_validator("since")
@@ -160,6 +174,9 @@ class SourceSettings(_Section):
                 f"source '{self.name}' needs dsn: \"${{LITELLM_DATABASE_URL}}\", a URL like "
                 "postgresql://USER:PASSWORD@HOST:5432/DATABASE"
             )
+        needed = {"litellm_api": "base_url", "cloudflare_ai_gateway": "account"}.get(self.kind)
+        if needed and self.api_key and not getattr(self, needed):
+            raise ValueError(f"source '{self.name}' of kind {self.kind} needs {needed}")
         return self
 
     @property
@@ -176,6 +193,11 @@ class SourceSettings(_Section):
     def is_pulled(self) -> bool:
         """Whether a connection fills the folder; otherwise people do."""
         return bool(self.dsn or self.api_key or self.kind == "litellm_postgres")
+
+    @property
+    def is_extracted(self) -> bool:
+        """Whether this version asks it itself."""
+        return self.kind == "litellm_postgres" or (self.kind in API_KINDS and bool(self.api_key))
 
     @property
     def expected_interval(self) -> timedelta | None:

@@ -16,6 +16,7 @@ from orchestration.landing.seed_files import SeedProblem
 from orchestration.warehouse import check_scope, forget, invariants, publish, transform
 from orchestration.warehouse.check_scope import Scope
 from orchestration.warehouse.connection import open_warehouse
+from orchestration.warehouse.gaps import record_gaps
 from orchestration.warehouse.invariants import CheckResult
 from orchestration.warehouse.known import KnownRows
 from orchestration.warehouse.ledger import Ledger
@@ -99,6 +100,10 @@ class Steps:
         now = datetime.now(UTC).replace(tzinfo=None)
         for each in report.sources:
             status = "failed" if each.problems else "done"
+            if each.gaps or each.read:
+                with open_warehouse(self.runtime) as connection:
+                    create_schema(connection)
+                    record_gaps(connection, each, self.runtime.as_of)
             self._record(f"extract {each.source}", now, 0.0, sum(each.rows.values()), status)
 
     def load(self) -> LoadReport:

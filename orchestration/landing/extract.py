@@ -7,12 +7,9 @@ lost when a run is killed, and nothing lands twice.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import Any, Protocol
 
 import pyarrow as pa
@@ -20,6 +17,9 @@ import pyarrow.compute
 
 from orchestration.config import Runtime, SourceSettings
 from orchestration.core.refusals import with_hashed_secrets, without_secrets
+from orchestration.landing.extract_pages import PAGED_APIS, KnownPages, extract_pages
+from orchestration.landing.long_rereads import LongRereads
+from orchestration.landing.source_report import ExtractReport, SourceReport
 from orchestration.landing.write import LandingWriter
 from orchestration.sources import litellm_postgres as litellm
 from orchestration.sources.litellm_postgres import Cursor, SourceError
@@ -36,7 +36,7 @@ CONTROL_DAYS = 8
 _IDS_AT_ONCE = 5_000
 
 
-class Known(Protocol):
+class Known(KnownPages, Protocol):
     """What has been landed of one source before, loaded or not."""
 
     def watermark(self) -> datetime | None:
@@ -60,46 +60,6 @@ class Known(Protocol):
         ...
 
 
-@dataclass(slots=True)
-class SourceReport:
-    """What asking one source gave.
-
-    Attributes:
-        rows: Rows landed by file kind.
-        files: Files written, as paths below the source's folder.
-        notes: What a person may want to know, in one line each.
-        problems: What could not be read, in one line each; the rest was.
-    """
-
-    source: str
-    rows: dict[str, int] = field(default_factory=dict)
-    files: list[str] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    problems: list[str] = field(default_factory=list)
-
-    def add(self, kind: str, writer: LandingWriter) -> None:
-        """Count what a writer landed."""
-        self.files += [each.name for each in writer.landed]
-        self.rows[kind] = self.rows.get(kind, 0) + sum(each.rows for each in writer.landed)
-
-
-@dataclass(frozen=True, slots=True)
-class ExtractReport:
-    """What one extract step did, by source."""
-
-    sources: tuple[SourceReport, ...] = ()
-
-    @property
-    def rows(self) -> int:
-        """Rows landed."""
-        return sum(sum(each.rows.values()) for each in self.sources)
-
-    @property
-    def problems(self) -> list[str]:
-        """One line for everything that could not be read."""
-        return [f"{each.source}: {line}" for each in self.sources for line in each.problems]
-
-
 def read_privacy(runtime: Runtime) -> litellm.Privacy:
     """Which personal fields the settings let us read."""
     privacy = runtime.settings.privacy
@@ -112,7 +72,11 @@ def read_privacy(runtime: Runtime) -> litellm.Privacy:
 
 def pulled_sources(runtime: Runtime) -> list[SourceSettings]:
     """The sources this version fills by a connection."""
-    return [each for each in runtime.settings.sources if each.kind == "litellm_postgres"]
+    return [each for each in runtime.settings.sources if each.is_extracted]
+
+
+# Usage that is visible within minutes; the other sources have something new once an hour at most.
+_SYNCED = ("litellm_postgres", "litellm_api", "cloudflare_ai_gateway")
 
 
 def extract(
@@ -130,8 +94,11 @@ def extract(
     """
     reports = []
     for source in pulled_sources(runtime):
+        if depth == "sync" and source.kind not in _SYNCED:
+            continue
         progress(f"extract: asking {source.name}")
-        reports.append(_extract_litellm(runtime, source, known_of(source), depth, progress))
+        read = extract_pages if source.kind in PAGED_APIS else _extract_litellm
+        reports.append(read(runtime, source, known_of(source), depth, progress))
     return ExtractReport(tuple(reports))
 
 
@@ -213,7 +180,7 @@ class _LiteLLM:
     def spend_logs(self, depth: str) -> None:
         """Land the spend logs that are not known, from the watermark less the lateness on."""
         logs = litellm.SpendLogs(self.database, self.shape, self.privacy)
-        notes = _Notes(self.runtime.home, self.source.name)
+        notes = LongRereads(self.runtime.home, self.source.name)
         depth = notes.due_depth(depth, self.runtime.as_of)
         watermark = self.known.watermark()
         start = self._start(watermark, depth)
@@ -481,43 +448,3 @@ def _without_secrets(rows: pa.Table) -> pa.Table:
         texts = [None if text is None else clean(text) for text in rows.column(place).to_pylist()]
         rows = rows.set_column(place, name, pa.array(texts, pa.string()))
     return rows
-
-
-# ---------------------------------------------------------------- when the long re-reads are due
-
-
-class _Notes:
-    """When the daily and weekly re-reads were last done; without it they are done once more."""
-
-    def __init__(self, home: Path, source: str) -> None:
-        self._path = home / "extract" / f"{source}.json"
-        try:
-            self._noted: dict[str, str] = json.loads(self._path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            self._noted = {}
-
-    def due_depth(self, depth: str, as_of: datetime) -> str:
-        """How far back an hourly run reads: as far as the longest re-read that is due."""
-        if depth != "hourly":
-            return depth
-        if self._is_due("weekly", as_of, 7 * _DAY):
-            return "weekly"
-        return "daily" if self._is_due("daily", as_of, _DAY) else "hourly"
-
-    def _is_due(self, depth: str, as_of: datetime, interval: timedelta) -> bool:
-        try:
-            done = datetime.fromisoformat(self._noted[depth])
-        except (KeyError, TypeError, ValueError):
-            return True
-        return not done <= as_of < done + interval
-
-    def remember(self, depth: str, as_of: datetime) -> None:
-        """Note a re-read that was done to its end; the longer contains the shorter."""
-        done = {"daily": ("daily",), "weekly": ("daily", "weekly")}.get(depth, ())
-        if not done:
-            return
-        self._noted |= dict.fromkeys(done, as_of.isoformat())
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        part = self._path.with_suffix(".part")
-        part.write_text(json.dumps(self._noted, sort_keys=True) + "\n", encoding="utf-8")
-        part.replace(self._path)

@@ -13,8 +13,10 @@ from orchestration.core.values import read_time
 
 # Hidden, so that it is no landed file; beside the files, so that a rebuild finds it.
 _NOTES = ".observed.jsonl"
+# The pages of one chain bear their number behind it: `….observed-20261121T120000Z__p0001.json`.
 _IN_NAME = re.compile(
-    r"\.observed-([0-9]{4})([0-9]{2})([0-9]{2})T([0-9]{2})([0-9]{2})([0-9]{2})Z\."
+    r"\.observed-([0-9]{4})([0-9]{2})([0-9]{2})T([0-9]{2})([0-9]{2})([0-9]{2})Z"
+    r"(?:\.|__p[0-9]{4,}\.)"
 )
 
 

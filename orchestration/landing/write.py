@@ -113,18 +113,10 @@ class LandingWriter:
         self._writer.close()
         with self._part.open("rb") as stream:
             digest = hashlib.file_digest(stream, "sha256").hexdigest()[:12]
-            os.fsync(stream.fileno())
-        # It appears whole: the loader need not wait until it has come to rest.
-        at_rest = time.time() - 2 * SETTLE_SECONDS
-        os.utime(self._part, (at_rest, at_rest))
         window = f"{self._first.strftime(_MOMENT)}-{self._last.strftime(_MOMENT)}"
         target = self._folder / f"{self._stem}-{window}-{digest}.parquet"
         size = self._part.stat().st_size
-        with suppress(FileExistsError):
-            # A link, unlike a rename, never replaces what has the name already.
-            os.link(self._part, target)
-        self._part.unlink()
-        _sync_folder(self._folder)
+        land(self._part, target)
         self.landed.append(Landed(f"{self._folder.name}/{target.name}", self._rows, size))
         self._writer, self._rows, self._first, self._last = None, 0, None, None
 
@@ -139,6 +131,20 @@ class LandingWriter:
             process = path.name.split(".")[-2]
             if not (process.isdigit() and Path(f"/proc/{process}").exists()):
                 path.unlink(missing_ok=True)
+
+
+def land(part: Path, target: Path) -> None:
+    """Give a written file its name, once its bytes are on the disk; never over another."""
+    with part.open("rb") as stream:
+        os.fsync(stream.fileno())
+    # It appears whole: the loader need not wait until it has come to rest.
+    at_rest = time.time() - 2 * SETTLE_SECONDS
+    os.utime(part, (at_rest, at_rest))
+    with suppress(FileExistsError):
+        # A link, unlike a rename, never replaces what has the name already.
+        os.link(part, target)
+    part.unlink()
+    _sync_folder(target.parent)
 
 
 def _naive(moment: datetime) -> datetime:

@@ -20,6 +20,7 @@ import stamina
 
 from orchestration.sources.litellm_spend_logs import OWNER_NAMES
 from orchestration.sources.owners import OWNER_TABLES, OwnerTable
+from orchestration.sources.source_error import SourceError
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -44,10 +45,6 @@ OWNER_ROWS = 1_000_000
 ATTEMPTS = 4
 # How old the last replayed change of a replica may be before a run says so.
 REPLICA_DELAY = timedelta(minutes=5)
-
-
-class SourceError(Exception):
-    """A source that could not be read: one line that says what to do, without secrets or data."""
 
 
 class _TransientError(Exception):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
@@ -71,6 +71,22 @@ class KnownRows:
         return frozenset(
             {row[0] for row in refused}
             | {each for rows in waiting for each in rows.column("source_hash").to_pylist()}
+        )
+
+    def loaded_names(self, kind: str) -> Sequence[str]:
+        """Names of files of a kind that the ledger has, also of those that are gone by now."""
+        like = f"{self._source.name}/{kind}/%"
+        rows = self._ask(
+            "select file_name from audit.load_batches "
+            f"where file_name like {quoted(like)} and status <> 'rejected'"
+        )
+        return [name for (name,) in rows]
+
+    def final_gaps(self) -> Collection[tuple[str, datetime | None, datetime | None]]:
+        """(part, from, to) of what the source refused for good."""
+        return self._ask(
+            "select part, from_at, to_at from audit.extract_gaps "
+            f"where source = {quoted(self._source.name)} and is_final and closed_at is null"
         )
 
     def owner_hashes(self, entity: str) -> Mapping[str, str | None]:

@@ -160,6 +160,22 @@ AUDIT_TABLES = (
         ),
     ),
     AuditTable(
+        "extract_gaps",
+        "One row per part of a source and window that was asked for and could not be read.",
+        (
+            ("source", "varchar", "Source of tollbook.yml."),
+            ("part", "varchar", "List or table of the source, such as costs or events."),
+            ("from_at", "timestamp", "First moment that is missing, UTC; null: unknown."),
+            ("to_at", "timestamp", "Moment behind the last that is missing, UTC."),
+            ("code", "varchar", "Why, in a word, such as unauthorized, unavailable or too_old."),
+            ("reason", "varchar", "The same as one line: system, what, fix."),
+            ("is_final", "boolean", "Whether it cannot be had and is not asked for again."),
+            ("first_seen_at", "timestamp", "The run's clock (as_of) when it was first met, UTC."),
+            ("last_seen_at", "timestamp", "The run's clock when it was last met, UTC."),
+            ("closed_at", "timestamp", "The run's clock when it was read after all; null: open."),
+        ),
+    ),
+    AuditTable(
         "check_results",
         "One row per check of the last run.",
         (
