@@ -140,6 +140,7 @@ class SourceSettings(_Section):
         since: A connection is asked for nothing older; naive UTC.
         requests_per_minute: How fast an API is asked at most, in place of our own pace.
         statement_timeout: The longest a query on someone else's database may take.
+        accepts_test_mode: Whether payments in the processor's test mode are taken for payments.
     """
 
     name: str
@@ -149,6 +150,7 @@ class SourceSettings(_Section):
     api_key: str | None = None
     base_url: str | None = None
     webhook_secret: str | None = None
+    accepts_test_mode: bool = False
     interval: Duration | None = None
     source_priority: int = 0
     mapping: str | None = None

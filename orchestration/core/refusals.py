@@ -24,6 +24,22 @@ FILE_CODES = frozenset(
         "not_regular_file",
         "pagination",
         "unknown_format",
+        "bad_signature",
+        "stale_signature",
+        "bad_period",
+        "duplicate_line",
+        "invoice_total_mismatch",
+    }
+)
+# Codes of something whole that is a part of some files and all of others: a signed message, an
+# invoice. A file that holds nothing else is rejected, else its rows are quarantined.
+WHOLE_CODES = frozenset(
+    {
+        "bad_signature",
+        "stale_signature",
+        "bad_period",
+        "duplicate_line",
+        "invoice_total_mismatch",
     }
 )
 
@@ -52,6 +68,10 @@ ROW_CODES = frozenset(
         "unsupported_currency",
         "bad_price",
         "overlapping_validity",
+        "bad_amount",
+        "test_mode",
+        "orphan_topup",
+        *WHOLE_CODES,
     }
 )
 

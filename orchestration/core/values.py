@@ -24,6 +24,8 @@ _TIME_TEXT = re.compile(
 )
 _UTC_NAMES = (None, "Z", "z", "UTC")
 YEAR_FIRST, YEAR_LAST = 2020, 2100
+_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001  # naive UTC
+_LAST_UNIX_TIME = 10**10
 
 
 def decimal_from_json(text: str) -> Decimal:
@@ -74,6 +76,22 @@ def read_money(value: object, field: str) -> tuple[Decimal, bool]:
     if amount < 0:
         raise RefusedError("negative_spend", f"expected 0 or more, found {amount}", field)
     if amount >= MONEY_LIMIT:
+        raise RefusedError("spend_out_of_range", "1e20 or more", field)
+    return at_money_scale(amount)
+
+
+def read_signed_money(value: object, field: str) -> tuple[Decimal, bool]:
+    """An amount of either sign at 18 decimal places, and whether that lost written digits.
+
+    Raises:
+        RefusedError: bad_number, spend_not_finite, or spend_out_of_range from 1e20 on.
+    """
+    if isinstance(value, float):
+        value = Decimal(repr(value))
+    if isinstance(value, Decimal) and not value.is_finite():
+        raise RefusedError("spend_not_finite", f"found {value}", field)
+    amount = read_decimal(value, field)
+    if amount.copy_abs() >= MONEY_LIMIT:
         raise RefusedError("spend_out_of_range", "1e20 or more", field)
     return at_money_scale(amount)
 
@@ -167,6 +185,17 @@ def _within_years(moment: datetime, field: str) -> datetime:
             "bad_timestamp", f"year {moment.year} is outside {YEAR_FIRST} to {YEAR_LAST}", field
         )
     return moment
+
+
+def read_unix_time(value: object, field: str) -> datetime:
+    """An instant written as whole seconds since 1970, as naive UTC.
+
+    Raises:
+        RefusedError: bad_timestamp for anything else, or outside the years 2020 to 2100.
+    """
+    if isinstance(value, bool) or not isinstance(value, int) or abs(value) > _LAST_UNIX_TIME:
+        raise RefusedError("bad_timestamp", f"expected Unix seconds, found {_found(value)}", field)
+    return _within_years(_EPOCH + timedelta(seconds=value), field)
 
 
 def read_date(value: object, field: str) -> date:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
@@ -11,11 +11,14 @@ from orchestration.core.refusals import RefusedError
 from orchestration.landing.json_text import decode_row
 from orchestration.sources import (
     contract_files,
+    invoices,
     litellm_daily_spend,
     litellm_spend_logs,
     owners,
+    razorpay,
+    stripe,
 )
-from orchestration.sources.records import RawTable, Record, RecordContext
+from orchestration.sources.records import Expansion, Part, RawTable, Record, RecordContext
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +35,9 @@ class FileKind:
         may_hold_content: Whether a file can carry prompts and is scrubbed once loaded.
         alternatives: Further sets of fields, each of which also makes a file of this kind.
         validity: (key, from, to) of a record that must not overlap with another of its key.
+        expand: Rows of a file to the rows that are read, where a thing spans several of them.
+        lay_out: Raw value to its allow-listed fields by the columns of raw, where the source nests
+            them; `read_row` reads the laid-out form as well.
     """
 
     name: str
@@ -43,6 +49,8 @@ class FileKind:
     may_hold_content: bool = False
     alternatives: tuple[tuple[str, ...], ...] = ()
     validity: Callable[[Record], tuple[tuple[Any, ...], date, date] | None] | None = None
+    expand: Callable[[Iterable[Part], RecordContext], Expansion] | None = None
+    lay_out: Callable[[Mapping[str, Any]], Mapping[str, Any]] | None = None
 
     def missing(self, fields: Collection[str]) -> list[str]:
         """The required fields that are not there; none where an alternative is complete."""
@@ -76,6 +84,56 @@ def _decoded(text: str) -> Any:
         if error.refusal.code != "invalid_json":
             raise
     return text
+
+
+_Verify = Callable[[Mapping[str, Any], str], None]
+_LayOut = Callable[[Mapping[str, Any]], Mapping[str, Any]]
+_Read = Callable[[Mapping[str, Any], RecordContext], Record]
+
+
+def _message_of(row: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The event in a webhook as it was received, with its headers; any other row as it is.
+
+    Raises:
+        RefusedError: invalid_json, not_object, or another code of text that is no sound object.
+    """
+    if "body" not in row or "headers" not in row:
+        return row
+    if not isinstance(row["body"], str):
+        raise RefusedError("bad_type", "expected the body as text, byte for byte", "body")
+    event = decode_row(row["body"].encode("utf-8", "surrogatepass"))
+    if not isinstance(event, Mapping):
+        raise RefusedError("not_object", "expected an event", "body")
+    headers = row["headers"] if isinstance(row["headers"], Mapping) else {}
+    return {**event, "_headers": {str(name).lower(): value for name, value in headers.items()}}
+
+
+def _read_messages(read: _Read, verify: _Verify) -> _Read:
+    """A reader that also takes webhooks as received, and refuses those that are not signed."""
+
+    def read_message(row: Mapping[str, Any], context: RecordContext) -> Record:
+        if "body" in row and "headers" in row and context.webhook_secret is not None:
+            verify(row, context.webhook_secret)
+        return read(_message_of(row), context)
+
+    return read_message
+
+
+def _lay_out_messages(lay_out: _LayOut) -> _LayOut:
+    def lay_out_message(row: Mapping[str, Any]) -> Mapping[str, Any]:
+        try:
+            return lay_out(_message_of(row))
+        except RefusedError:
+            return {}
+
+    return lay_out_message
+
+
+def _of_contract(
+    name: str, table: RawTable, rules: tuple[contract_files.FieldRule, ...], read: _Read
+) -> FileKind:
+    required = contract_files.required_of(rules)
+    return FileKind(name=name, table=table, required=required, read_row=read)
 
 
 ROW_KINDS = {
@@ -117,6 +175,54 @@ ROW_KINDS = {
             table=litellm_daily_spend.DAILY_SPEND,
             required=litellm_daily_spend.REQUIRED,
             read_row=litellm_daily_spend.read_daily_spend,
+        ),
+        FileKind(
+            name="stripe",
+            table=stripe.RECORDS,
+            required=stripe.REQUIRED,
+            alternatives=stripe.ALTERNATIVES,
+            read_row=_read_messages(stripe.read_stripe, stripe.verify_stripe),
+            lay_out=_lay_out_messages(stripe.flatten_stripe),
+        ),
+        FileKind(
+            name="razorpay",
+            table=razorpay.RECORDS,
+            required=razorpay.REQUIRED,
+            alternatives=razorpay.ALTERNATIVES,
+            read_row=_read_messages(razorpay.read_razorpay, razorpay.verify_razorpay),
+            lay_out=_lay_out_messages(razorpay.flatten_razorpay),
+        ),
+        FileKind(
+            name="invoices",
+            table=invoices.LINES,
+            required=invoices.REQUIRED,
+            alternatives=invoices.ALTERNATIVES,
+            read_row=invoices.read_invoice_line,
+            expand=invoices.expand_invoices,
+        ),
+        _of_contract(
+            "wallet_transactions",
+            contract_files.WALLET_TRANSACTIONS,
+            contract_files.WALLET_TRANSACTION_FIELDS,
+            contract_files.read_wallet_transaction,
+        ),
+        _of_contract(
+            "adjustments",
+            contract_files.ADJUSTMENTS,
+            contract_files.ADJUSTMENT_FIELDS,
+            contract_files.read_adjustment,
+        ),
+        _of_contract(
+            "recharge_requests",
+            contract_files.RECHARGE_REQUESTS,
+            contract_files.RECHARGE_REQUEST_FIELDS,
+            contract_files.read_recharge_request,
+        ),
+        _of_contract(
+            "decisions",
+            contract_files.DECISIONS,
+            contract_files.DECISION_FIELDS,
+            contract_files.read_decision,
         ),
     )
 }

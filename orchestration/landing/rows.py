@@ -287,6 +287,8 @@ def _document_rows(data: bytes) -> Iterator[Row]:
             reason = f"{named(document.repeated)} stands twice beside the rows"
             raise RefusedError("duplicate_json_key", reason)
         document = document["data"]
+    elif isinstance(document, dict) and _is_collection(document):
+        document = document["items"]
     elif isinstance(document, dict):
         document = _rows_of_tables(document) or [document]
     if not isinstance(document, list):
@@ -297,6 +299,11 @@ def _document_rows(data: bytes) -> Iterator[Row]:
             yield Row(number, value)
         else:
             yield Row(number, None, refusal, _content_of(value))
+
+
+def _is_collection(document: dict[str, Any]) -> bool:
+    """Whether this is a page of Razorpay's, whose rows are its items."""
+    return document.get("entity") == "collection" and isinstance(document.get("items"), list)
 
 
 def _rows_of_tables(document: dict[str, Any]) -> list[Any] | None:

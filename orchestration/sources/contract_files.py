@@ -1,16 +1,22 @@
-"""Records of files whose shape is ours (contract, table T3): gateway counts, app requests."""
+"""Records of files whose shape is ours (contract, table T3), one row a record."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
 
 from orchestration.core.refusals import RefusedError, shown, with_hashed_secrets
-from orchestration.core.values import read_count, read_money, read_time
+from orchestration.core.values import (
+    read_count,
+    read_date,
+    read_money,
+    read_signed_money,
+    read_time,
+)
 from orchestration.sources.records import (
     Column,
     RawTable,
@@ -27,11 +33,16 @@ _TYPES = {
     "key": "varchar",
     "count": "bigint",
     "money": "decimal(38, 18)",
+    "signed": "decimal(38, 18)",
     "event": "timestamp",
+    "moment": "timestamp",
+    "date": "date",
+    "rate": "decimal(18, 12)",
     "id": "varchar",
     "currency": "varchar",
 }
 _CURRENCY = re.compile(r"[A-Z]{3}\Z")
+_RATE_PLACES = Decimal(1).scaleb(-12)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,12 +50,15 @@ class FieldRule:
     """How one field of our own file kinds is read.
 
     Attributes:
-        type: text, id, key, count, money, currency, or event: a time that is not ahead.
+        type: text, id, key, count, money, signed (money of either sign), rate, currency, date,
+            event (a time that is not ahead), or moment (one that may be).
+        choices: The only words accepted, in lower case; empty for any.
     """
 
     name: str
     type: str
     is_required: bool = False
+    choices: tuple[str, ...] = ()
 
 
 GATEWAY_COUNT_FIELDS = (
@@ -73,6 +87,156 @@ APP_REQUEST_FIELDS = (
     FieldRule("currency", "currency"),
     FieldRule("attempt", "count"),
 )
+WALLET_TRANSACTION_FIELDS = (
+    FieldRule("transaction_id", "id", is_required=True),
+    FieldRule("wallet_id", "text", is_required=True),
+    FieldRule("occurred_at", "event", is_required=True),
+    FieldRule(
+        "type",
+        "text",
+        is_required=True,
+        choices=(
+            "checkout",
+            "purchase",
+            "topup",
+            "deduction",
+            "usage_debit",
+            "manual",
+            "adjustment",
+            "refund",
+            "usage_refund",
+            "expiry",
+        ),
+    ),
+    FieldRule("amount", "signed", is_required=True),
+    FieldRule("currency", "currency", is_required=True),
+    FieldRule("description", "text"),
+    FieldRule("gross", "signed"),
+    FieldRule("tax", "signed"),
+    FieldRule("fee", "signed"),
+    FieldRule("credited", "signed"),
+    FieldRule("payment_reference", "id"),
+    FieldRule("request_id", "id"),
+    FieldRule("window_from_at", "moment"),
+    FieldRule("window_to_at", "moment"),
+    FieldRule("balance_after", "signed"),
+    FieldRule("fx_rate", "rate"),
+)
+ADJUSTMENT_FIELDS = (
+    FieldRule("adjustment_id", "text", is_required=True),
+    FieldRule("wallet_id", "text", is_required=True),
+    FieldRule("posted_at", "event", is_required=True),
+    FieldRule("amount", "signed", is_required=True),
+    FieldRule("currency", "currency", is_required=True),
+    FieldRule(
+        "kind",
+        "text",
+        is_required=True,
+        choices=(
+            "goodwill",
+            "correction",
+            "opening_balance",
+            "expiry",
+            "write_off",
+            "usage_correction",
+            "dev_grant",
+        ),
+    ),
+    FieldRule("reason", "text", is_required=True),
+    FieldRule("approved_by", "text", is_required=True),
+    FieldRule("approval_ticket", "text"),
+    FieldRule("related_request_id", "id"),
+    FieldRule("reverses_adjustment_id", "text"),
+)
+RECHARGE_REQUEST_FIELDS = (
+    FieldRule("recharge_id", "text", is_required=True),
+    FieldRule("wallet_id", "text", is_required=True),
+    FieldRule("requested_at", "event", is_required=True),
+    FieldRule("amount", "money", is_required=True),
+    FieldRule("currency", "currency", is_required=True),
+    FieldRule(
+        "trigger",
+        "text",
+        is_required=True,
+        choices=("low_balance", "launch", "forecast", "manual"),
+    ),
+    FieldRule("threshold_amount", "signed"),
+    FieldRule("soft_limit", "money"),
+    FieldRule("hard_cap", "money"),
+    FieldRule("remaining_balance", "signed"),
+    FieldRule("quota_window", "text", choices=("day", "month", "none")),
+    FieldRule("budget_owner", "text", is_required=True),
+    FieldRule("team_id", "text"),
+    FieldRule("project_id", "text"),
+    FieldRule("cost_center", "text"),
+    FieldRule("usage_from_at", "moment"),
+    FieldRule("usage_to_at", "moment"),
+    FieldRule("usage_scope_type", "text"),
+    FieldRule("usage_scope_id", "text"),
+    FieldRule("price_snapshot_id", "text"),
+    FieldRule("invoice_period", "text"),
+    FieldRule(
+        "status",
+        "text",
+        is_required=True,
+        choices=("requested", "approved", "rejected", "cancelled"),
+    ),
+    FieldRule("approval_ticket", "text"),
+    FieldRule("reviewer", "text"),
+    FieldRule("reviewed_at", "moment"),
+    FieldRule("payment_reference", "id"),
+    FieldRule("note", "text"),
+)
+DECISION_FIELDS = (
+    FieldRule("decision_id", "text", is_required=True),
+    FieldRule(
+        "subject_type",
+        "text",
+        is_required=True,
+        choices=(
+            "exception",
+            "exception_type",
+            "invoice",
+            "invoice_line",
+            "recharge",
+            "dispute",
+            "batch",
+            "api_key",
+            "period",
+        ),
+    ),
+    FieldRule("subject_id", "text", is_required=True),
+    FieldRule(
+        "decision",
+        "text",
+        is_required=True,
+        choices=(
+            "approve",
+            "cap",
+            "downgrade",
+            "reroute",
+            "split_key",
+            "change_quota",
+            "investigate",
+            "dispute",
+            "write_off",
+            "reject",
+        ),
+    ),
+    FieldRule("owner", "text", is_required=True),
+    FieldRule("decided_at", "event", is_required=True),
+    FieldRule("ticket", "text"),
+    FieldRule(
+        "related_type",
+        "text",
+        choices=("quota_alert", "recharge", "route_change", "budget", "exception"),
+    ),
+    FieldRule("related_id", "text"),
+    FieldRule("amount", "signed"),
+    FieldRule("currency", "currency"),
+    FieldRule("valid_to_date", "date"),
+    FieldRule("note", "text"),
+)
 
 
 def _table(name: str, rules: tuple[FieldRule, ...], *, key: tuple[str, ...], at: str) -> RawTable:
@@ -86,6 +250,73 @@ GATEWAY_COUNTS = _table(
 APP_REQUESTS = _table(
     "app__requests", APP_REQUEST_FIELDS, key=("gateway", "request_id"), at="occurred_at"
 )
+WALLET_TRANSACTIONS = _table(
+    "wallet__transactions", WALLET_TRANSACTION_FIELDS, key=("transaction_id",), at="occurred_at"
+)
+ADJUSTMENTS = _table(
+    "wallet__adjustments", ADJUSTMENT_FIELDS, key=("adjustment_id",), at="posted_at"
+)
+RECHARGE_REQUESTS = _table(
+    "wallet__recharge_requests", RECHARGE_REQUEST_FIELDS, key=("recharge_id",), at="requested_at"
+)
+DECISIONS = _table("decisions__decisions", DECISION_FIELDS, key=("decision_id",), at="decided_at")
+
+
+def required_of(rules: tuple[FieldRule, ...]) -> tuple[str, ...]:
+    """The names of the required fields, in order."""
+    return tuple(rule.name for rule in rules if rule.is_required)
+
+
+def read_wallet_transaction(row: Mapping[str, Any], context: RecordContext) -> Record:
+    """One movement of a wallet as the gateway that keeps it recorded it.
+
+    Grain: one row per gateway and transaction id. Units: money in `currency`, signed as written.
+
+    Raises:
+        RefusedError: a row code of the closed list.
+    """
+    return _read_fields(row, WALLET_TRANSACTION_FIELDS, context)
+
+
+def read_adjustment(row: Mapping[str, Any], context: RecordContext) -> Record:
+    """One entry somebody made by hand, with who approved it.
+
+    Grain: one row per adjustment id. Units: signed money in `currency`.
+
+    Raises:
+        RefusedError: a row code of the closed list.
+    """
+    if str(row.get("kind") or "").lower() == "writeoff":
+        row = {**row, "kind": "write_off"}
+    return _read_fields(row, ADJUSTMENT_FIELDS, context)
+
+
+def read_recharge_request(row: Mapping[str, Any], context: RecordContext) -> Record:
+    """One request to top a wallet up, with its reason and its approval.
+
+    Grain: one row per recharge id. Units: money in `currency`.
+
+    Raises:
+        RefusedError: a row code of the closed list.
+    """
+    record = _read_fields(row, RECHARGE_REQUEST_FIELDS, context)
+    begin, end = (record.values.get(name) for name in ("usage_from_at", "usage_to_at"))
+    if begin is not None and end is not None and end <= begin:
+        raise RefusedError(
+            "bad_timestamp", "the span of usage ends before it begins", "usage_to_at"
+        )
+    return record
+
+
+def read_decision(row: Mapping[str, Any], context: RecordContext) -> Record:
+    """One decision of a reviewer about something the marts ask to be looked at.
+
+    Grain: one row per decision id. Units: money in `currency`.
+
+    Raises:
+        RefusedError: a row code of the closed list.
+    """
+    return _read_fields(row, DECISION_FIELDS, context)
 
 
 def read_gateway_count(row: Mapping[str, Any], context: RecordContext) -> Record:
@@ -130,10 +361,18 @@ def _read_fields(
                 code = "missing_request_id" if rule.name == "request_id" else "missing_field"
                 raise RefusedError(code, "required and empty", rule.name)
             continue
-        record.values[rule.name] = _READERS[rule.type](row, rule.name, record, context)
+        found = _READERS[rule.type](row, rule.name, record, context)
+        record.values[rule.name] = _chosen(found, rule) if rule.choices else found
     if not row.keys() <= {rule.name for rule in rules}:
         record.codes.add("schema_drift")
     return record
+
+
+def _chosen(word: str, rule: FieldRule) -> str:
+    if word.lower() not in rule.choices:
+        reason = f"expected one of {', '.join(rule.choices)}, found '{shown(word, 30)}'"
+        raise RefusedError("bad_type", reason, rule.name)
+    return word.lower()
 
 
 def _read_event(
@@ -145,6 +384,37 @@ def _read_event(
     if check_not_future(moment, name, context):
         record.codes.add("clock_skew")
     return moment
+
+
+def _read_moment(
+    row: Mapping[str, Any], name: str, record: Record, _context: RecordContext
+) -> datetime:
+    moment, naive = read_time(row[name], name)
+    if naive:
+        record.codes.add("naive_timestamp")
+    return moment
+
+
+def _read_day(row: Mapping[str, Any], name: str, _record: Record, _context: RecordContext) -> date:
+    return read_date(row[name], name)
+
+
+def _read_signed(
+    row: Mapping[str, Any], name: str, record: Record, _context: RecordContext
+) -> Decimal:
+    amount, lost = read_signed_money(row[name], name)
+    if lost:
+        record.codes.add("precision_rounded")
+    return amount
+
+
+def _read_rate(
+    row: Mapping[str, Any], name: str, record: Record, context: RecordContext
+) -> Decimal:
+    rate = _read_signed(row, name, record, context)
+    if not 0 < rate < 1_000_000:
+        raise RefusedError("bad_number", f"no rate of exchange: {rate}", name)
+    return rate.quantize(_RATE_PLACES)
 
 
 def _read_amount(
@@ -191,6 +461,10 @@ _READERS: Mapping[str, Callable[[Mapping[str, Any], str, Record, RecordContext],
     "key": _read_key,
     "count": lambda row, name, _record, _context: read_count(row[name], name),
     "money": _read_amount,
+    "signed": _read_signed,
+    "rate": _read_rate,
     "event": _read_event,
+    "moment": _read_moment,
+    "date": _read_day,
     "currency": _read_currency,
 }

@@ -7,10 +7,11 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from decimal import Decimal
 from functools import lru_cache
 from typing import Any
 
-from orchestration.core.refusals import RefusedError, without_secrets
+from orchestration.core.refusals import Refusal, RefusedError, without_secrets
 
 _HEX_KEY = re.compile(r"[0-9a-fA-F]{64}\Z")
 # Names LiteLLM writes instead of a key's hash; none of them is a credential.
@@ -66,6 +67,8 @@ class RecordContext:
             a closed period of the account that owes for it.
         observed_at: When the file was observed, for rows that do not say so themselves.
         closed_until: From when on no period of any account is closed; None where none is.
+        webhook_secret: What the source's webhooks are signed with; None: they are not verified.
+        accepts_test_mode: Whether payments in a processor's test mode count as payments.
     """
 
     as_of: datetime
@@ -76,6 +79,8 @@ class RecordContext:
     is_closed: Callable[[Mapping[str, Any]], bool] | None = None
     observed_at: Callable[[], datetime] | None = None
     closed_until: datetime | None = None
+    webhook_secret: str | None = field(default=None, repr=False)
+    accepts_test_mode: bool = False
 
 
 @dataclass(slots=True)
@@ -91,6 +96,47 @@ class Record:
     values: dict[str, Any]
     codes: set[str] = field(default_factory=set)
     children: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One row of a file, or one part of a larger thing in it that is accepted or refused whole.
+
+    Attributes:
+        line: Line of a text file, else the position of the part, from 1.
+        value: Its fields.
+        refusal: Why it is not accepted.
+    """
+
+    line: int
+    value: Any
+    refusal: Refusal | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RefusedInvoice:
+    """An invoice that was not loaded, as far as it could be read.
+
+    Attributes:
+        stated_amount: What its lines should add up to, by its own header.
+        computed_amount: What its lines add up to.
+    """
+
+    vendor: str
+    invoice_number: str
+    reason_code: str
+    currency: str | None
+    dated_at: datetime | None
+    stated_amount: Decimal | None = None
+    computed_amount: Decimal | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Expansion:
+    """The rows of a file whose things span several rows, or several of whose rows are one thing."""
+
+    parts: tuple[Part, ...]
+    refused_invoices: tuple[RefusedInvoice, ...] = ()
 
 
 def read_text(row: Mapping[str, Any], name: str, context: RecordContext) -> str | None:

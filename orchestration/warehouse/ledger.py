@@ -15,6 +15,7 @@ import duckdb
 
 from orchestration.core.refusals import Refusal
 from orchestration.landing.files import LandedFile
+from orchestration.sources.records import RefusedInvoice
 from orchestration.warehouse import persons
 
 HEAD_FILE = "ledger_head.json"
@@ -149,11 +150,18 @@ class Ledger:
         ).fetchall()
         return Batch(**dict(zip(_COLUMNS, rows[0], strict=True))) if rows else None
 
-    def write(self, batch: Batch) -> None:
+    def write(self, batch: Batch, *, refused_invoices: tuple[RefusedInvoice, ...] = ()) -> None:
         """Write one entry that has no rows, in a transaction of its own."""
         self._connection.execute("begin")
         try:
             self.insert(batch)
+            self.insert_refused_invoices(batch, refused_invoices)
+            if refused_invoices:
+                # An exception lists them, so the marts have news although nothing was loaded.
+                self._connection.execute(
+                    "insert into audit.touched_days values ('refused_invoices', ?)",
+                    [batch.loaded_at.date()],
+                )
             self._connection.execute("commit")
         except BaseException:
             self._connection.execute("rollback")
@@ -201,6 +209,26 @@ class Ledger:
                 "fields": [persons.clean_fields(row.fields, forgotten) for row in rows],
             },
         )
+
+    def insert_refused_invoices(self, batch: Batch, invoices: tuple[RefusedInvoice, ...]) -> None:
+        """Write the invoices a file was refused for, within the caller's transaction."""
+        self._connection.execute(
+            "delete from audit.refused_invoices where load_batch_id = ?", [batch.load_batch_id]
+        )
+        for each in invoices:
+            self._connection.execute(
+                "insert into audit.refused_invoices values (?, ?, ?, ?, ?, ?, ?, ?)",
+                [
+                    batch.load_batch_id,
+                    each.vendor,
+                    each.invoice_number,
+                    each.reason_code,
+                    each.currency,
+                    each.dated_at,
+                    each.stated_amount,
+                    each.computed_amount,
+                ],
+            )
 
     def insert_flags(self, batch: Batch, codes: list[tuple[int, str]]) -> None:
         """Write (line, code) of a batch's flagged rows within the caller's transaction."""

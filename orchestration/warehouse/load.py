@@ -9,12 +9,19 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
+from functools import cache
 from typing import Any
 
 import duckdb
 
 from orchestration.config import Runtime
-from orchestration.core.refusals import FILE_NOTE_CODES, Refusal, RefusedError, shown
+from orchestration.core.refusals import (
+    FILE_NOTE_CODES,
+    WHOLE_CODES,
+    Refusal,
+    RefusedError,
+    shown,
+)
 from orchestration.landing.files import (
     LandedFile,
     Listing,
@@ -32,7 +39,7 @@ from orchestration.landing.kinds import (
 from orchestration.landing.line_blocks import LineBlock, first_row, read_line_blocks
 from orchestration.landing.observed import first_seen, stated_observation
 from orchestration.landing.rows import Row, read_json_line, read_rows
-from orchestration.sources.records import Record, RecordContext
+from orchestration.sources.records import Part, Record, RecordContext, RefusedInvoice
 from orchestration.warehouse import evidence, load_prices, persons, staged
 from orchestration.warehouse.ledger import Batch, Ledger, Quarantined
 from orchestration.warehouse.retry import NOT_KEPT, kept_fields, read_context
@@ -131,7 +138,8 @@ def _load_file(
         batch = _load_content(connection, ledger, file, runtime, batch, progress)
     except RefusedError as error:
         batch = _rejected(batch, error.refusal)
-        ledger.write(batch)
+        invoices = error.invoices if isinstance(error, _RefusedWholeError) else ()
+        ledger.write(batch, refused_invoices=invoices)
         return batch
     return evidence.scrub(connection, ledger, file, runtime, batch)
 
@@ -198,8 +206,8 @@ def _load_content(
     if file.kinds[0] == PRICE_CATALOG:
         return load_prices.load_catalog(connection, ledger, file, runtime, batch)
     context = replace(
-        read_context(runtime, file.source.gateway_name),
-        observed_at=lambda: _observed_at(runtime, file.name, batch),
+        read_context(runtime, file.source.gateway_name, source=file.source.name),
+        observed_at=cache(lambda: _observed_at(runtime, file.name, batch)),
     )
     reading = _Reading(connection, file, runtime, context, progress)
     kind = reading.stage()
@@ -211,6 +219,14 @@ def _load_content(
 def _observed_at(runtime: Runtime, name: str, batch: Batch) -> datetime:
     stated = stated_observation(name, None)
     return stated or first_seen(runtime.landing, batch.file_sha256, runtime.as_of)
+
+
+class _RefusedWholeError(RefusedError):
+    """A file that holds nothing but things refused whole, with the invoices among them."""
+
+    def __init__(self, refusal: Refusal, invoices: tuple[RefusedInvoice, ...]) -> None:
+        super().__init__(refusal.code, refusal.reason, refusal.field)
+        self.invoices = invoices
 
 
 class _Reading:
@@ -234,6 +250,7 @@ class _Reading:
         self.has_required = False
         self.columns: list[str] | None = None
         self.intervals: list[_Interval] = []
+        self.refused_invoices: tuple[RefusedInvoice, ...] = ()
 
     def stage(self) -> FileKind:
         """Parse the file into `incoming_<table>`, and say which kind it turned out to be.
@@ -253,6 +270,7 @@ class _Reading:
                 "schema_mismatch",
                 f"no row has the fields {', '.join(kind.required)} of {kind.name}",
             )
+        self._refuse_whole(kind)
         return kind
 
     def _kind_of_lines(self) -> FileKind | None:
@@ -268,8 +286,31 @@ class _Reading:
         head = _up_to_first_readable(rows)
         kind = self._recognise(head)
         self._create_incoming(kind)
-        self._stage_rows(kind, itertools.chain(head, rows))
+        self._stage_rows(kind, self._expanded(kind, itertools.chain(head, rows)))
         return kind
+
+    def _expanded(self, kind: FileKind, rows: Iterable[Row]) -> Iterable[Row]:
+        """The rows a kind reads; for most kinds those of the file."""
+        if kind.expand is None:
+            return rows
+        expansion = kind.expand(
+            (Part(row.line, row.value, row.refusal) for row in rows), self.context
+        )
+        self.refused_invoices = expansion.refused_invoices
+        return (Row(part.line, part.value, part.refusal) for part in expansion.parts)
+
+    def _refuse_whole(self, kind: FileKind) -> None:
+        """Nothing, unless the file holds nothing but things that are refused whole.
+
+        Raises:
+            RefusedError: with the code of the first.
+        """
+        if not self.quarantined or len(self.quarantined) < self.rows_in:
+            return
+        if kind.expand is not None or all(
+            each.refusal.code in WHOLE_CODES for each in self.quarantined
+        ):
+            raise _RefusedWholeError(self.quarantined[0].refusal, self.refused_invoices)
 
     def _create_incoming(self, kind: FileKind) -> None:
         for table in (kind.table, *kind.children):
@@ -333,10 +374,11 @@ class _Reading:
     def _read(self, kind: FileKind, row: Row) -> Record | None:
         refusal = row.refusal
         value = row.value
-        if refusal is None and not isinstance(value, dict):
+        if isinstance(value, dict):
+            self.has_required = self.has_required or kind.resembles(value)
+        elif refusal is None:
             refusal = Refusal("not_object", "", "expected an object of fields")
         if refusal is None:
-            self.has_required = self.has_required or kind.resembles(value)
             try:
                 record = kind.read(value, self.context)
             except RefusedError as error:
@@ -470,6 +512,10 @@ def _commit(
         )
         ledger.insert(batch)
         ledger.insert_quarantine(batch, reading.quarantined)
+        ledger.insert_refused_invoices(batch, reading.refused_invoices)
+        if quarantined and (kind.lay_out is not None or kind.expand is not None):
+            # Exceptions list refused payments and invoices, so these change the marts too.
+            staged.note_touched(connection, kind.table.name, batch.loaded_at.date())
         staged.insert_flags(connection, kind, batch)
         connection.execute("commit")
     except BaseException:

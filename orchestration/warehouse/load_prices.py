@@ -28,7 +28,17 @@ from orchestration.sources.price_catalogs import (
 from orchestration.warehouse.ledger import Batch, Ledger, Quarantined
 
 LITELLM, GENAI_PRICES = "litellm", "genai_prices"
-_CSV_REQUIRED = ("provider", "model", "unit", "unit_price", "unit_size", "currency")
+_CSV_REQUIRED = (
+    "provider",
+    "model",
+    "unit",
+    "unit_price",
+    "unit_size",
+    "currency",
+    "valid_from_at",
+    "observed_at",
+    "source",
+)
 _CSV_COLUMNS = frozenset(
     {
         *_CSV_REQUIRED,
@@ -36,13 +46,10 @@ _CSV_COLUMNS = frozenset(
         "contract_price_id",
         "discount_rate",
         "is_batch",
-        "observed_at",
         "priority",
         "provider_account_id",
         "region",
         "service_tier",
-        "source",
-        "valid_from_at",
         "valid_to_at",
     }
 )
@@ -236,9 +243,11 @@ def _refuse_missing_columns(names: list[str]) -> None:
 def _table_row(row: Row) -> tuple[CatalogEntry, list[str]]:
     cells = {name: None if value is None else str(value) for name, value in row.value.items()}
     point = read_price_row(cells)
-    observed = cells.get("observed_at")
-    observed_at = read_time(observed, "observed_at")[0] if observed else None
-    catalog = cells.get("source") or "csv"
+    for name in ("valid_from_at", "observed_at", "source"):
+        if not (cells.get(name) or "").strip():
+            raise RefusedError("missing_field", "required and empty", name)
+    observed_at = read_time(cells["observed_at"], "observed_at")[0]
+    catalog = str(cells["source"]).strip()
     codes = [] if cells.keys() <= _CSV_COLUMNS else ["schema_drift"]
     return CatalogEntry(row.line, catalog, point.price_key, (point,), observed_at), codes
 

@@ -127,15 +127,24 @@ def kept_fields(kind: FileKind, value: Any, context: RecordContext) -> str:
     return kept.encoded()
 
 
+# Ids that a reader keeps apart by their hash where they look like a credential.
+_ID_COLUMNS = frozenset({"request_id", "transaction_id", "payment_reference", "related_request_id"})
+
+
 def _keep_columns(
     kept: _Kept, kind: FileKind, row: Mapping[str, Any], _context: RecordContext
 ) -> None:
-    """For files whose shape is ours, columns of raw are the fields of the row."""
+    """For files whose shape is ours, columns of raw are the fields of the row.
+
+    So they are of rows that can be laid out so; what else those hold was never asked for.
+    """
+    if kind.lay_out is not None:
+        row = kind.lay_out(row)
     for column in kind.table.columns:
         value = row.get(column.name)
         if column.name == "api_key_id":
             kept.add_key(column.name, value)
-        elif column.name == "request_id":
+        elif column.name in _ID_COLUMNS:
             kept.add_id(column.name, value)
         else:
             kept.add(column.name, value, is_figure=column.type != "varchar")
@@ -321,8 +330,20 @@ def _keep_owner(
             kept.add(each.theirs, row.get(each.theirs))
 
 
+def _keep_invoice_line(
+    kept: _Kept, kind: FileKind, row: Mapping[str, Any], context: RecordContext
+) -> None:
+    """The line is shown; it is accepted only with the whole invoice, from a file with all of it."""
+    _keep_columns(kept, kind, row, context)
+    kept.not_kept.add("the other lines of its invoice")
+
+
 _Keeper = Callable[[_Kept, FileKind, Mapping[str, Any], RecordContext], None]
-_KEEPERS: dict[str, _Keeper] = {"litellm_spend_logs": _keep_spend_log, "owners": _keep_owner}
+_KEEPERS: dict[str, _Keeper] = {
+    "litellm_spend_logs": _keep_spend_log,
+    "owners": _keep_owner,
+    "invoices": _keep_invoice_line,
+}
 
 
 # ---------------------------------------------------------------- another try
@@ -471,7 +492,7 @@ def _retry_rows(
         "where load_batch_id = ? order by line_number",
         [batch.load_batch_id],
     ).fetchall()
-    context = read_context(runtime, batch.gateway)
+    context = read_context(runtime, batch.gateway, source=batch.source)
     read = [_read_again(kind, context, *row) for row in stored]
     passed = [(each.line, each.record) for each in read if each.record is not None]
     refused = [each.refusal for each in read if each.refusal is not None]
@@ -490,9 +511,10 @@ def _retry_rows(
     return RetriedBatch(batch, loaded, already_known=len(passed) - loaded, refused=refused)
 
 
-def read_context(runtime: Runtime, gateway: str) -> RecordContext:
-    """What reading a row of a gateway depends on, by the settings and the clock in use."""
+def read_context(runtime: Runtime, gateway: str, *, source: str) -> RecordContext:
+    """What reading a row of a source depends on, by the settings and the clock in use."""
     privacy = runtime.settings.privacy
+    mine = next((each for each in runtime.settings.sources if each.name == source), None)
     return RecordContext(
         as_of=runtime.as_of,
         field_characters=runtime.settings.limits.field_characters,
@@ -501,6 +523,8 @@ def read_context(runtime: Runtime, gateway: str) -> RecordContext:
         keep_user_id=privacy.user_id == "keep",
         is_closed=closed_period_test(runtime.seeds, gateway),
         closed_until=closed_until(runtime.seeds),
+        webhook_secret=mine.webhook_secret if mine is not None else None,
+        accepts_test_mode=mine is not None and mine.accepts_test_mode,
     )
 
 

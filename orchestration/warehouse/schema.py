@@ -148,6 +148,20 @@ AUDIT_TABLES = (
         ),
     ),
     AuditTable(
+        "refused_invoices",
+        "One row per invoice of a landed file that was refused whole, as far as it could be read.",
+        (
+            ("load_batch_id", "varchar", "Load batch of the file."),
+            ("vendor", "varchar", "Who sent the invoice."),
+            ("invoice_number", "varchar", "Its number."),
+            ("reason_code", "varchar", "Why it was refused."),
+            ("currency", "varchar", "ISO 4217 code of its amounts; null: not readable."),
+            ("dated_at", "timestamp", "Its issue, else the end of its period, UTC."),
+            ("stated_amount", "decimal(38, 18)", "What its amounts should add up to."),
+            ("computed_amount", "decimal(38, 18)", "What they add up to; null: not readable."),
+        ),
+    ),
+    AuditTable(
         "runs",
         "One row per run and step.",
         (

@@ -7,7 +7,7 @@ import json
 from collections import Counter
 from collections.abc import Collection
 from dataclasses import replace
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 
 import duckdb
@@ -255,6 +255,11 @@ def _append(
         where i._source_line not in (select _source_line from known_lines)
         order by i.{table.event_at}, i._source_line
         """)
+
+
+def note_touched(connection: duckdb.DuckDBPyConnection, table: str, day: date) -> None:
+    """Note within the caller's transaction that the marts have to take up news of a table."""
+    connection.execute("insert into audit.touched_days values (?, ?)", [table, day])
 
 
 def _note_touched(connection: duckdb.DuckDBPyConnection, kind: FileKind, batch: Batch) -> None:
