@@ -1,17 +1,19 @@
-{#- What this run builds: as_of, whether every day is built, whether prices may have changed.
+{#- What this run builds: as_of, whether every day is built, whether prices or owners may have
+    changed.
     The run writes it to the warehouse, not into --vars: dbt reads the whole project anew when a
     variable changes. Unit tests and the linter see the variables of dbt_project.yml instead. -#}
 {% macro build_plan() -%}
     {%- if not execute or target.name == "lint" or model.resource_type == "unit_test" -%}
-        {{ return({"as_of": var("as_of"), "is_every_day": var("touched_days") is none, "has_new_prices": true}) }}
+        {{ return({"as_of": var("as_of"), "is_every_day": var("touched_days") is none, "has_new_prices": true, "has_new_owners": var("touched_days") is none}) }}
     {%- endif -%}
     {%- set rows = run_query("select value from audit.state where name = 'build_plan'").rows -%}
     {{ return(fromjson(rows[0][0])) }}
 {%- endmacro %}
 
 {#- The UTC days to build, or none for every day: those whose records changed in raw, and, once
-    price_sets is built, those whose records are priced otherwise now. -#}
-{% macro touched_days() -%}
+    price_sets and int_owners__resolved are built, those whose records are priced or owned
+    otherwise now. -#}
+{% macro touched_days(tables=none) -%}
     {%- if not execute or target.name == "lint" or model.resource_type == "unit_test" -%}
         {{ return(var("touched_days")) }}
     {%- elif build_plan()["is_every_day"] -%}
@@ -19,7 +21,7 @@
     {%- endif -%}
     {%- set rows = run_query("
         select distinct cast(touched_date as varchar) from audit.touched_days
-        where table_name in ('litellm__spend_logs', 'price_sets')
+        where table_name in ('" ~ (tables or ["litellm__spend_logs", "price_sets", "owners"]) | join("', '") ~ "')
         ").rows -%}
     {{ return(rows | map(attribute=0) | list) }}
 {%- endmacro %}

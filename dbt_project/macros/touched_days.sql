@@ -1,7 +1,8 @@
 {#- A filter on the days this build covers, as literal ranges, so that row groups are skipped.
-    Without touched days every day is built. -#}
-{% macro in_touched_days(column) -%}
-    {%- set days = touched_days() -%}
+    Without touched days every day is built.
+    tables: whose days alone are meant; none for all that touch the records of a day. -#}
+{% macro in_touched_days(column, tables=none) -%}
+    {%- set days = touched_days(tables) -%}
     {%- if days is none -%}
         true
     {%- elif not days -%}

@@ -13,6 +13,8 @@ TEAMS = {
     "team-research": ("Research", "CC-5100", "proj-lab"),
     "team-platform": ("Developer Platform", "CC-6000", "proj-devtools"),
 }
+# Teams with an account of their own in the seeds; everybody else's is the company's.
+LAB_TEAMS = ("team-research",)
 PROJECTS = {
     "proj-storefront": "Storefront",
     "proj-helpdesk": "Help desk",

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from brindlemoor.calls import BROKEN, COLLISION_ID, Call
-from brindlemoor.company import KEYS, TEAMS, Key
+from brindlemoor.company import KEYS, LAB_TEAMS, TEAMS, Key
 from brindlemoor.observers import LostRequests, plain, unlogged_calls, zulu
 from brindlemoor.prices import ZERO
 from brindlemoor.spend_logs import failed_at_once, logged_model
@@ -112,9 +112,18 @@ def faults(calls: list[Call], lost: list[LostRequests]) -> list[Fault]:
         for call in calls
         if is_unmeasured(call)
     ]
+    return found + unpriced(calls)
+
+
+def unpriced(calls: list[Call]) -> list[Fault]:
+    """The self-hosted model, once for each account that used it."""
     hosted = [call for call in calls if call.model.provider == "hosted_vllm"]
-    where = f"`{hosted[0].model.name}`, {len(hosted)} requests"
-    return [*found, Fault("unpriced_usage", where, None)]
+    of_lab = [call for call in hosted if call.key and call.key.team in LAB_TEAMS]
+    accounts = (len(hosted) - len(of_lab), len(of_lab))
+    name = hosted[0].model.name
+    return [
+        Fault("unpriced_usage", f"`{name}`, {requests} requests", None) for requests in accounts
+    ]
 
 
 def table(header: tuple[str, ...], rows: Iterable[tuple[object, ...]]) -> str:

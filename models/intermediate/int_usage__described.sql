@@ -51,14 +51,6 @@ described as (
             when has_positive_quantity then 'total_only'
             else 'absent'
         end as usage_status,
-        case
-            when team_id is not null or cost_center is not null then 'record'
-            else 'none'
-        end as owner_resolution,
-        case
-            when used_client_oauth_token then 'subscription'
-            else 'managed'
-        end as billing_mode,
         {{ defect_codes() }} as defect_codes
     from identified
 )

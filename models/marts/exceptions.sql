@@ -12,6 +12,8 @@ with exceptions as (
     select * from {{ ref('int_exceptions__unknown_quantities') }}
     union all
     select * from {{ ref('int_exceptions__missing_usage_records') }}
+    union all
+    select * from {{ ref('int_exceptions__currency_mismatches') }}
 ),
 
 final as (

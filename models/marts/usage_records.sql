@@ -7,7 +7,7 @@
 
 with usage as (
     select *
-    from {{ ref('int_usage__described') }}
+    from {{ ref('int_usage__owned') }}
     where {{ in_touched_days('started_at') }}
 ),
 
@@ -17,13 +17,13 @@ final as (
         request_id,
         cast(occurrence as bigint) as occurrence,
         usage_record_id,
-        'unassigned' as account_id,
-        provider as provider_account_id,
+        account_id,
+        provider_account_id,
         started_at,
         ended_at,
         cast(started_at as date) as usage_date,
-        cast(started_at as date) as billing_date,
-        strftime(started_at, '%Y-%m') as billing_month,
+        billing_date,
+        strftime(billing_date, '%Y-%m') as billing_month,
         provider,
         model,
         logged_model,
@@ -53,7 +53,7 @@ final as (
         customer_segment,
         team_id,
         team_name,
-        coalesce(project_id, tagged_project_id) as project_id,
+        project_id,
         organization_id,
         environment,
         workflow,
@@ -75,13 +75,18 @@ final as (
         cast(null as varchar) as image_quality,
         cast(null as varchar) as image_size,
         cast(null as varchar) as video_resolution,
+        cast(logged_cost as decimal(38, 18)) as logged_cost,
+        -- LiteLLM writes USD, and list prices are in USD.
+        'USD' as logged_currency,
+        fx_rate,
         cast(gateway_cost as decimal(38, 18)) as gateway_cost,
         list_cost,
         list_cost as provider_cost,
         list_cost as billed_cost,
-        'USD' as currency,
+        currency,
         cast(0 as decimal(18, 6)) as markup_rate,
         billing_mode,
+        billed_basis,
         provider as payee,
         cost_status,
         usage_status,

@@ -186,6 +186,9 @@ class Steps:
             plan = transform.plan_build(connection, self.runtime)
             if transform.read_state(connection, transform.MARTS) == transform.BUILDING:
                 plan = replace(plan, touched_days=None, reason="the last build did not end")
+            # Seeds are the run's to read and to judge; a sync goes by those that are loaded.
+            if plan.has_new_seeds:
+                plan = replace(plan, has_new_seeds=False)
         self.log.plan = plan
         if plan.touched_days is None:
             self.log.problems.append(
@@ -335,9 +338,17 @@ def _described(plan: BuildPlan) -> str:
     if plan.touched_days is None:
         return f"build: every day, because {plan.reason}"
     if not plan.touched_days:
+        changed = [
+            name
+            for name, has_news in (
+                ("prices", plan.has_new_prices),
+                ("owners", plan.has_new_owners),
+            )
+            if has_news
+        ]
         return (
-            "build: the days whose prices changed"
-            if plan.has_new_prices
+            f"build: the days whose {' or '.join(changed)} changed"
+            if changed
             else "build: no day of usage changed"
         )
     return f"build: {len(plan.touched_days)} days that changed"

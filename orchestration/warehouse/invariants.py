@@ -99,7 +99,7 @@ INVARIANTS = (
                     spend as amount
                 from effective
                 union all
-                select 'records', gateway, usage_date, gateway_cost
+                select 'records', gateway, usage_date, logged_cost
                 from marts.usage_records where {{usage}}
                 union all
                 select 'kept', gateway, usage_date, gateway_cost

@@ -17,7 +17,12 @@ from orchestration.config import Runtime
 from orchestration.landing.files import list_landing
 from orchestration.warehouse.connection import open_reader, open_warehouse
 from orchestration.warehouse.ledger import Ledger
-from orchestration.warehouse.transform import inputs_fingerprint, read_state
+from orchestration.warehouse.transform import (
+    OWNER_FINGERPRINT,
+    inputs_fingerprint,
+    owner_seeds_fingerprint,
+    read_state,
+)
 
 if TYPE_CHECKING:
     from orchestration.config import SourceSettings
@@ -83,7 +88,11 @@ def _news(connection: duckdb.DuckDBPyConnection, runtime: Runtime) -> str | None
         "select 1 from audit.pending_days where consumer = 'build' limit 1"
     ).fetchall():
         return "days of loaded usage are not built yet"
-    if read_state(connection, "fingerprint") != inputs_fingerprint(runtime):
+    fingerprints = (
+        ("fingerprint", inputs_fingerprint(runtime)),
+        (OWNER_FINGERPRINT, owner_seeds_fingerprint(runtime)),
+    )
+    if any(read_state(connection, name) != now for name, now in fingerprints):
         return "settings, seeds, models or engine changed"
     if _known_sources(connection) != _configured_sources(runtime.settings.sources):
         return "the sources of tollbook.yml changed"

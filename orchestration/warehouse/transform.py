@@ -42,8 +42,21 @@ CI_TAG = "ci"
 _THRESHOLDS = "context_thresholds"
 _RAW_USAGE = "litellm__spend_logs"
 _RAW_PRICES = "price_catalog__entries"
-# Under this name price_sets notes the days on which records are priced otherwise now.
-_REPRICED = "price_sets"
+_RAW_OWNERS = "owners__observations"
+# Under these names price_sets and int_owners__resolved note the days on which records are priced
+# or owned otherwise now.
+_REPRICED, _REOWNED = "price_sets", "owners"
+# Seeds that reach usage records through int_owners__resolved alone: a change of one rebuilds the
+# days on which it makes a difference. A change of any other seed rebuilds every day.
+OWNER_SEEDS = (
+    "accounts",
+    "account_scopes",
+    "fx_rates",
+    "key_owners",
+    "provider_accounts",
+    "teams",
+)
+OWNER_FINGERPRINT = "owner_fingerprint"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +70,9 @@ class BuildPlan:
         context_thresholds: Input sizes at which some catalog changes its price.
         has_news: Whether raw holds anything the marts do not know.
         has_new_prices: Whether price sets known before may hold no more.
+        has_new_owners: Whether records of days that were not touched may be owned otherwise now.
+        owner_fingerprint: Hash of the seeds that say who owns what.
+        has_new_seeds: Whether those seeds are to be loaded.
     """
 
     touched_days: tuple[str, ...] | None
@@ -65,6 +81,9 @@ class BuildPlan:
     context_thresholds: tuple[int, ...]
     has_news: bool
     has_new_prices: bool
+    has_new_owners: bool
+    owner_fingerprint: str
+    has_new_seeds: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +121,8 @@ def plan_build(
     thresholds = _thresholds(connection)
     fingerprint = inputs_fingerprint(runtime)
     has_new_catalog = any(table == _RAW_PRICES for table, _ in touched)
+    owners = owner_seeds_fingerprint(runtime)
+    has_new_seeds = read_state(connection, OWNER_FINGERPRINT) != owners
     reason = ""
     if full_refresh:
         reason = "asked for"
@@ -116,8 +137,13 @@ def plan_build(
         reason=reason,
         fingerprint=fingerprint,
         context_thresholds=thresholds,
-        has_news=bool(touched) or bool(reason),
+        has_news=bool(touched) or has_new_seeds or bool(reason),
         has_new_prices=has_new_catalog or bool(reason),
+        has_new_owners=has_new_seeds
+        or any(table == _RAW_OWNERS for table, _ in touched)
+        or bool(reason),
+        owner_fingerprint=owners,
+        has_new_seeds=has_new_seeds,
     )
 
 
@@ -132,7 +158,10 @@ def _thresholds(connection: duckdb.DuckDBPyConnection) -> tuple[int, ...]:
 
 
 def inputs_fingerprint(runtime: Runtime) -> str:
-    """A hash of what the marts depend on besides landing: settings, seeds, models, engine."""
+    """A hash of what the marts depend on besides landing: settings, seeds, models, engine.
+
+    Without the seeds that say who owns what: owner_seeds_fingerprint.
+    """
     digest = hashlib.sha256()
     settings = runtime.settings
     digest.update(settings.pricing.model_dump_json().encode())
@@ -144,8 +173,18 @@ def inputs_fingerprint(runtime: Runtime) -> str:
     folders = (PROJECT / "models", PROJECT / "dbt_project" / "macros", OUR_SEEDS, runtime.seeds)
     for folder in folders:
         for path in sorted(folder.rglob("*")) if folder.is_dir() else ():
-            if path.suffix in (".sql", ".csv", ".yml"):
+            is_of_owners = path.suffix == ".csv" and path.stem in OWNER_SEEDS
+            if path.suffix in (".sql", ".csv", ".yml") and not is_of_owners:
                 digest.update(path.name.encode() + path.read_bytes())
+    return digest.hexdigest()
+
+
+def owner_seeds_fingerprint(runtime: Runtime) -> str:
+    """A hash of the seeds that reach usage records as owners alone."""
+    digest = hashlib.sha256()
+    for name in OWNER_SEEDS:
+        path = runtime.seeds / f"{name}.csv"
+        digest.update(name.encode() + (path.read_bytes() if path.is_file() else b""))
     return digest.hexdigest()
 
 
@@ -231,6 +270,7 @@ def write_build_plan(
         "as_of": runtime.as_of.isoformat(sep=" "),
         "is_every_day": plan.touched_days is None,
         "has_new_prices": plan.has_new_prices,
+        "has_new_owners": plan.has_new_owners,
     }
     write_state(connection, "build_plan", json.dumps(told))
 
@@ -350,7 +390,7 @@ def invoke_dbt(
             seconds=float(node.execution_time),
             message=str(node.message or ""),
             failures=int(node.failures or 0),
-            relation=f"{node.node.schema}.{node.node.name}",
+            relation=f"{node.node.schema}.{getattr(node.node, 'alias', node.node.name)}",
             is_by_day=getattr(node.node.config, "incremental_strategy", None) == "touched_days",
         )
         for node in getattr(result.result, "results", ()) or ()
@@ -445,8 +485,7 @@ def build_marts(
     arguments = ["build", "--exclude-resource-type", "unit_test", "--exclude", *excluded]
     if plan.touched_days is None:
         arguments.append("--full-refresh")
-    else:
-        # Other seeds are another fingerprint, and with it a build of every day.
+    elif not plan.has_new_seeds:
         arguments += ["--exclude-resource-type", "seed"]
     if not is_tested:
         arguments += ["--exclude-resource-type", "test"]
@@ -480,6 +519,7 @@ def remember_build(
     connection.execute("delete from audit.touched_days")
     _remember_day_marts(connection, nodes)
     write_state(connection, "fingerprint", plan.fingerprint)
+    write_state(connection, OWNER_FINGERPRINT, plan.owner_fingerprint)
     write_state(connection, _THRESHOLDS, json.dumps(plan.context_thresholds))
     write_state(connection, UNPUBLISHED, "true")
     write_state(connection, MARTS, BUILT)
@@ -491,13 +531,13 @@ def remember_build(
 
 def remember_sync(connection: duckdb.DuckDBPyConnection, nodes: Sequence[NodeResult]) -> None:
     """Note that the marts of days cover what raw holds; the others are left to the next build."""
-    built = f"table_name in ('{_RAW_USAGE}', '{_REPRICED}')"
+    built = f"table_name in ('{_RAW_USAGE}', '{_REPRICED}', '{_REOWNED}')"
     days = connection.execute(
         f"select distinct cast(touched_date as varchar) from audit.touched_days where {built}"
     ).fetchall()
     connection.execute("begin")
     note_days(connection, [day for (day,) in days], consumers=(BUILD,))
-    # A new catalog stays noted: not every model that reads it was built.
+    # A new catalog stays noted, and so do new owners: not every model that reads it was built.
     connection.execute(f"delete from audit.touched_days where {built}")
     _remember_day_marts(connection, nodes)
     write_state(connection, UNPUBLISHED, "true")

@@ -3,7 +3,8 @@
 
 with usage as (
     select * from {{ ref('usage_records') }}
-    where duplicate_of is null and cost_status = 'unpriced'
+    -- What only lacks an exchange rate is a currency_mismatch.
+    where duplicate_of is null and cost_status = 'unpriced' and unpriced_unit is not null
 ),
 
 grouped as (

@@ -18,6 +18,7 @@ compared as (
     select
         usage.usage_record_id,
         usage.list_cost,
+        usage.fx_rate,
         {% for unit in usage_units() -%}
         {{ list_cost_of(unit) }}
         {{ "+ " if not loop.last }}
@@ -28,4 +29,4 @@ compared as (
 
 select *
 from compared
-where list_cost is distinct from cost_of_lines
+where list_cost is distinct from {{ converted('cost_of_lines', 'fx_rate') | indent(4) }}
