@@ -368,6 +368,7 @@ def _say_outcome(
     runtime: Runtime, outcome: RunOutcome, *, only: Step | None, seconds: float
 ) -> None:
     from orchestration.warehouse.reading import published_file, read_summary
+    from orchestration.warehouse.transform import model_docs
 
     unread = outcome.extract.problems if outcome.extract else []
     for problem in unread:
@@ -394,6 +395,7 @@ def _say_outcome(
         terminal.next_lines(
             published=published_file(runtime),
             checks=runtime.home / "checks" / "index.html",
+            docs=model_docs(runtime),
             has_refusals=bool(refused),
         )
     )
@@ -486,6 +488,50 @@ def forget(
         runtime,
         None,
         reason="a person is to be forgotten",
+        full_refresh=False,
+        extracted=None,
+        wait=patience.left,
+    )
+
+
+@app.command(epilog=_ANYWHERE, short_help="Apply the settings of `retention` now.")
+def retention(
+    context: typer.Context,
+    wait: Annotated[
+        str | None, typer.Option("--wait", metavar="TIME", help=_WAIT_HELP, show_default="1h")
+    ] = None,
+) -> int:
+    """Take the detail out of old records and remove old landing files; amounts stay.
+
+    A record older than `retention.detail` keeps time, key, owner, model, units and costs, and
+    loses user, customer, session, trace, tags, address and agent. Logs of requests leave landing
+    after `retention.landing`. Then builds and publishes what changed.
+    """
+    from orchestration.warehouse.connection import open_warehouse
+    from orchestration.warehouse.retention import RetentionReport, apply_retention
+    from orchestration.warehouse.schema import create_schema
+
+    runtime: Runtime = context.obj.runtime()
+    patience = _Patience(wait, default=_RUN_INTERVAL)
+
+    def change(progress: terminal.Progress) -> RetentionReport:
+        with open_warehouse(runtime) as connection:
+            create_schema(connection)
+            return apply_retention(connection, runtime, progress=progress)
+
+    with terminal.Progress() as progress:
+        report = patience.try_until_free(lambda: change(progress))
+    say(
+        f"Detail before {report.detail_from:%Y-%m-%d}: gone from {report.rows:,} rows, "
+        f"{report.refused_rows:,} refused rows and {report.files:,} landed files."
+    )
+    say(f"Landing before {report.landing_from:%Y-%m-%d}: {report.removed_files:,} files removed.")
+    if not report.rows and not report.refused_rows:
+        return DONE
+    return _run(
+        runtime,
+        None,
+        reason="old records lost their detail",
         full_refresh=False,
         extracted=None,
         wait=patience.left,

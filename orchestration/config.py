@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from calendar import monthrange
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -90,6 +91,7 @@ _PASSWORD = re.compile(
 DEFAULT_INTERVALS = {"gateway": timedelta(minutes=5), "api": timedelta(hours=1)}
 
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+_SPAN = re.compile(r"([1-9][0-9]{0,3}) (day|month|year)s?\Z")
 _DURATION = re.compile(r"([0-9]+)\s*(s|m|h|d|w|seconds?|minutes?|hours?|days?|weeks?)\Z")
 _DURATION_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 _SOURCE_NAME = re.compile(r"[a-z][a-z0-9_]{0,62}\Z")
@@ -258,10 +260,39 @@ class PrivacySettings(_Section):
 
 
 class RetentionSettings(_Section):
-    """How long detail and landing files are kept."""
+    """How long detail and landing files are kept: `25 months`, `90 days` or `7 years`."""
 
     detail: str = "25 months"
     landing: str = "13 months"
+
+    @field_validator("detail", "landing")
+    @classmethod
+    def _check_span(cls, value: str) -> str:
+        if _SPAN.match(value) is None:
+            raise ValueError(f"expected a span such as 25 months or 90 days, found '{value}'")
+        return value
+
+    def detail_from(self, as_of: datetime) -> datetime:
+        """Midnight (UTC) from which on a record keeps its detail."""
+        return _midnight_before(as_of, self.detail)
+
+    def landing_from(self, as_of: datetime) -> datetime:
+        """Midnight (UTC) from which on a landed file is kept."""
+        return _midnight_before(as_of, self.landing)
+
+
+def _midnight_before(as_of: datetime, span: str) -> datetime:
+    """Midnight as long before `as_of` as the span says; the last day of a shorter month."""
+    match = _SPAN.match(span)
+    assert match is not None, "checked where it was read"  # noqa: S101
+    number, unit = int(match[1]), match[2]
+    midnight = as_of.replace(hour=0, minute=0, second=0, microsecond=0)
+    if unit == "day":
+        return midnight - timedelta(days=number)
+    months = midnight.year * 12 + midnight.month - 1 - number * (12 if unit == "year" else 1)
+    year, month = divmod(months, 12)
+    last = monthrange(max(year, 1), month + 1)[1]
+    return midnight.replace(year=max(year, 1), month=month + 1, day=min(midnight.day, last))
 
 
 class LandingSettings(_Section):

@@ -478,12 +478,12 @@ def step_lines(seconds: Mapping[str, float], handled: Mapping[str, int | None]) 
     return ["Time by step", *("  " + line for line in table(["step", "took", "handled"], rows))]
 
 
-def next_lines(*, published: Path, checks: Path, has_refusals: bool) -> list[str]:
+def next_lines(*, published: Path, checks: Path, docs: Path, has_refusals: bool) -> list[str]:
     """Where to look next."""
     query = "select * from marts.exceptions order by amount_at_stake desc"
     lines = ["", "Next", "  tollbook status", f'  tollbook query "{query}"']
     lines += ["  tollbook quarantine list"] if has_refusals else []
-    return [*lines, f"  checks     {checks}", f"  published  {published}"]
+    return [*lines, f"  checks     {checks}", f"  tables     {docs}", f"  published  {published}"]
 
 
 # ---------------------------------------------------------------- status

@@ -20,8 +20,10 @@ from orchestration.defs.jobs import hourly_schedule, jobs
 from orchestration.defs.resources import Tollbook
 from orchestration.defs.sync import (
     every_five_minutes,
+    every_week,
     landing_sensor,
     rebuild_days_job,
+    retention_job,
     sync_job,
 )
 from orchestration.warehouse.transform import ensure_manifest
@@ -55,8 +57,8 @@ def build_code_location(runtime: Runtime, tollbook: Tollbook) -> CodeLocation:
             publish_asset(published_from),
         ],
         asset_checks=[checks],
-        jobs=[*jobs(models, checks, extracts), sync_job, rebuild_days_job],
-        schedules=[hourly_schedule(), every_five_minutes],
+        jobs=[*jobs(models, checks, extracts), sync_job, rebuild_days_job, retention_job],
+        schedules=[hourly_schedule(), every_five_minutes, every_week],
         sensors=[landing_sensor(runtime)],
         resources={"tollbook": tollbook},
         executor=dg.in_process_executor,

@@ -13,7 +13,7 @@ import duckdb
 from orchestration.config import ConfigurationError, Runtime
 from orchestration.landing.extract import ExtractReport, extract, pulled_sources
 from orchestration.landing.seed_files import SeedProblem
-from orchestration.warehouse import check_scope, forget, invariants, publish, transform
+from orchestration.warehouse import check_scope, invariants, publish, redaction, transform
 from orchestration.warehouse.check_scope import Scope
 from orchestration.warehouse.connection import open_warehouse
 from orchestration.warehouse.gaps import record_gaps
@@ -22,6 +22,7 @@ from orchestration.warehouse.known import KnownRows
 from orchestration.warehouse.ledger import Ledger
 from orchestration.warehouse.load import LoadReport, load_landing
 from orchestration.warehouse.publish import Publication, PublishRefusedError
+from orchestration.warehouse.retention import RetentionReport, apply_retention
 from orchestration.warehouse.schema import create_schema
 from orchestration.warehouse.transform import BuildPlan, NodeResult
 
@@ -151,6 +152,9 @@ class Steps:
             with open_warehouse(self.runtime) as connection:
                 transform.remember_build(connection, self.runtime, plan, nodes)
                 connection.execute("checkpoint")
+            if plan.touched_days is None:
+                # What the models are changes only with a build of every day.
+                transform.write_model_docs(self.runtime)
         return nodes
 
     def _tell_node(self, name: str, index: int, total: int) -> None:
@@ -250,6 +254,14 @@ class Steps:
             create_schema(connection)
             transform.touch_days(connection, days)
 
+    def retain(self) -> RetentionReport:
+        """Take out of raw and landing what the settings keep no longer; marts follow by a build."""
+        with self._step("retention") as rows, open_warehouse(self.runtime) as connection:
+            create_schema(connection)
+            report = apply_retention(connection, self.runtime, progress=self.progress)
+            rows.append(report.rows)
+        return report
+
     def check(self) -> list[CheckResult]:
         """Run the hard checks and the expectations; write their page and their results."""
         from orchestration.warehouse.expectations import run_expectations
@@ -292,13 +304,13 @@ class Steps:
         with self._step("publish") as rows, open_warehouse(self.runtime) as connection:
             _refuse_unchecked(connection)
             self.progress("publish: writing and verifying the snapshot")
-            is_forgetting = forget.is_unfinished(connection)
-            publication = publish.publish(connection, self.runtime, is_whole=is_forgetting)
+            is_redacting = redaction.is_redacting(connection)
+            publication = publish.publish(connection, self.runtime, is_whole=is_redacting)
             transform.write_state(connection, transform.UNPUBLISHED, "false")
             rows.append(publication.rows_written)
-        if is_forgetting:
-            self.progress("forget: removing earlier versions and free space")
-            forget.erase_remains(self.runtime)
+        if is_redacting:
+            self.progress("publish: removing earlier versions and free space")
+            redaction.erase_remains(self.runtime)
         self.log.publication = publication
         return publication
 

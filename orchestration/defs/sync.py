@@ -1,4 +1,4 @@
-"""The jobs beside the hourly one: five-minute sync, days built again, and what starts them."""
+"""The jobs beside the hourly one: five-minute sync, days built again, retention; their starts."""
 
 import dagster as dg
 
@@ -8,7 +8,7 @@ from orchestration.defs.jobs import HOURLY
 from orchestration.defs.resources import Tollbook
 from orchestration.defs.steps import refuse_failed_checks
 
-SYNC, REBUILD_DAYS = "sync", "rebuild_days"
+SYNC, REBUILD_DAYS, RETENTION = "sync", "rebuild_days", "retention"
 SENSOR_SECONDS = 60
 
 
@@ -40,6 +40,18 @@ def rebuild_these_days(context: dg.OpExecutionContext, tollbook: Tollbook) -> No
     _record(context, steps.log.changed, steps.publish().version)
 
 
+@dg.op(pool=WAREHOUSE_POOL)
+def retain_by_settings(context: dg.OpExecutionContext, tollbook: Tollbook) -> None:
+    """Take the detail out of old records, remove old landed logs, publish what changed."""
+    steps = tollbook.steps(context)
+    report = steps.retain()
+    context.log.info(f"{report.rows} rows without detail, {report.removed_files} files removed")
+    if report.rows or report.refused_rows:
+        steps.build()
+        refuse_failed_checks(steps.check())
+        _record(context, steps.log.changed, steps.publish().version)
+
+
 def _record(context: dg.OpExecutionContext, tables: list[str], version: int) -> None:
     """Show in the catalogue what was written, as the hourly run does."""
     for table in tables:
@@ -57,6 +69,17 @@ def sync_job() -> None:
 def rebuild_days_job() -> None:
     """Some days, built again: launch it with their first and last day."""
     rebuild_these_days()
+
+
+@dg.job(name=RETENTION, executor_def=dg.in_process_executor)
+def retention_job() -> None:
+    """Old records without their detail, old landed logs gone: `retention` of tollbook.yml."""
+    retain_by_settings()
+
+
+every_week = dg.ScheduleDefinition(
+    name="every_week", job=retention_job, cron_schedule="35 3 * * SUN"
+)
 
 
 @dg.schedule(job=sync_job, cron_schedule="*/5 * * * *", name="every_five_minutes")

@@ -23,6 +23,7 @@ from orchestration.landing.examine import (
 from orchestration.landing.seed_files import read_seeds
 from orchestration.warehouse.connection import open_reader
 from orchestration.warehouse.reading import PUBLISHED_FILE, published_version
+from orchestration.warehouse.retention import overdue_rows
 from orchestration.warehouse.transform import OUR_SEEDS
 
 _MIB = 2**20
@@ -124,14 +125,26 @@ def _examine_warehouse(runtime: Runtime) -> Iterator[Finding]:
         # Not the locked session of readers: that one would not say who holds the file.
         with duckdb.connect(str(database), read_only=True, config={"threads": "1"}) as connection:
             tables = _count_tables(connection)
+            overdue = _count_overdue(connection, runtime)
     except duckdb.Error as error:
         yield _unopened(error)
         return
+    if overdue:
+        text = f"{overdue:,} rows hold detail for longer than {runtime.settings.retention.detail}"
+        yield Finding("retention", Verdict.warning, f"{text}; `tollbook retention` takes it out")
     if not os.access(database, os.W_OK):
         text = f"{database} cannot be written; chown or chmod it for this user"
         yield Finding("warehouse", Verdict.failed, text)
         return
     yield Finding("warehouse", Verdict.ok, f"{database} opens; {tables} tables and views")
+
+
+def _count_overdue(connection: duckdb.DuckDBPyConnection, runtime: Runtime) -> int:
+    try:
+        return overdue_rows(connection, runtime)
+    except duckdb.CatalogException:
+        # Nothing was loaded yet, or by an earlier version that the next run brings up to date.
+        return 0
 
 
 def _unopened(error: duckdb.Error) -> Finding:

@@ -20,7 +20,7 @@ from orchestration.landing.files import EVIDENCE_SUFFIX, LandedFile, open_regula
 from orchestration.landing.forgotten import read_forgotten
 from orchestration.landing.kinds import ROW_KINDS, FileKind
 from orchestration.sources.records import RawTable
-from orchestration.warehouse import persons, staged
+from orchestration.warehouse import privacy, staged
 from orchestration.warehouse.connection import quoted
 from orchestration.warehouse.ledger import Batch, Ledger, Quarantined
 
@@ -61,7 +61,7 @@ def _kinds_to_scrub(runtime: Runtime) -> tuple[str, ...]:
     """The kinds whose files do not stay as they are: content, and the names of forgotten people."""
     kinds = () if runtime.settings.landing.after_load == "keep" else _CONTENT_KINDS
     if read_forgotten(runtime.landing).hashes:
-        kinds += persons.kinds_with_people()
+        kinds += privacy.kinds_with_people()
     return kinds
 
 
@@ -81,13 +81,14 @@ def replace_landed(
 
 def rewrite(
     connection: duckdb.DuckDBPyConnection, ledger: Ledger, runtime: Runtime, batch: Batch
-) -> None:
-    """Write the evidence of a batch anew after its quarantined rows changed."""
-    if batch.evidence_name is None:
-        return
-    target = runtime.landing / batch.evidence_name
+) -> bool:
+    """Write the evidence of a batch anew after its rows changed; whether it has any."""
+    target = runtime.landing / (batch.evidence_name or "")
+    if batch.evidence_name is None or not target.is_file():
+        return False
     _write(connection, batch, target)
     ledger.record_evidence(batch, target, batch.evidence_name)
+    return True
 
 
 def _is_unchanged(path: Path, batch: Batch) -> bool:

@@ -16,7 +16,7 @@ import duckdb
 from orchestration.core.refusals import Refusal
 from orchestration.landing.files import LandedFile
 from orchestration.sources.records import RefusedInvoice
-from orchestration.warehouse import persons
+from orchestration.warehouse import privacy
 
 HEAD_FILE = "ledger_head.json"
 
@@ -194,7 +194,7 @@ class Ledger:
         """Write the refused rows of a batch within the caller's transaction."""
         if not rows:
             return
-        forgotten = persons.read_from(self._connection)
+        forgotten = privacy.read_from(self._connection)
         reasons = [f"{row.refusal.field}: {row.refusal.reason}".removeprefix(": ") for row in rows]
         self._append(
             "audit.quarantine",
@@ -206,7 +206,7 @@ class Ledger:
                 "reason_code": [row.refusal.code for row in rows],
                 "reason": reasons,
                 "row_sha256": [row.row_sha256 for row in rows],
-                "fields": [persons.clean_fields(row.fields, forgotten) for row in rows],
+                "fields": [privacy.clean_fields(row.fields, forgotten) for row in rows],
             },
         )
 

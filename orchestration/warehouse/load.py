@@ -40,7 +40,7 @@ from orchestration.landing.line_blocks import LineBlock, first_row, read_line_bl
 from orchestration.landing.observed import first_seen, stated_observation
 from orchestration.landing.rows import Row, read_json_line, read_rows
 from orchestration.sources.records import Part, Record, RecordContext, RefusedInvoice
-from orchestration.warehouse import evidence, load_prices, persons, staged
+from orchestration.warehouse import evidence, load_prices, privacy, staged
 from orchestration.warehouse.ledger import Batch, Ledger, Quarantined
 from orchestration.warehouse.retry import NOT_KEPT, kept_fields, read_context
 from orchestration.warehouse.spend_log_lines import SpendLogLines
@@ -91,7 +91,7 @@ def load_landing(
     hold content is replaced by its allow-listed rows once they are in raw.
     """
     ledger = Ledger(connection)
-    persons.read_into(connection, runtime.landing)
+    privacy.read_into(connection, runtime.landing)
     evidence.finish_interrupted(connection, ledger, runtime)
     listing = look_at_landing(connection, runtime)
     report = LoadReport(strays=listing.strays, unsettled=listing.unsettled)

@@ -27,7 +27,7 @@ from orchestration.landing.kinds import ROW_KINDS, FileKind
 from orchestration.sources import litellm_spend_logs as spend_logs
 from orchestration.sources import owners
 from orchestration.sources.records import Record, RecordContext, read_key_id
-from orchestration.warehouse import evidence, persons, staged
+from orchestration.warehouse import evidence, privacy, staged
 from orchestration.warehouse.closed_periods import closed_period_test, closed_until
 from orchestration.warehouse.ledger import Batch, Ledger
 
@@ -427,7 +427,7 @@ def retry_quarantine(
     landing loses its entry, so that the next run reads it again.
     """
     ledger = Ledger(connection)
-    persons.read_into(connection, runtime.landing)
+    privacy.read_into(connection, runtime.landing)
     report = RetryReport()
     for batch in _batches(connection, ledger, batch_id):
         if batch.status == "rejected":

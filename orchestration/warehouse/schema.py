@@ -65,6 +65,9 @@ _SOURCES = (
 )
 
 
+_KEPT_DETAIL = (("detail_from", "timestamp", "Midnight, UTC; null: all records keep it."),)
+
+
 _FORGOTTEN_PERSONS = (
     ("salt", "varchar", "Precedes an id when it is hashed."),
     ("id_sha256", "varchar", "sha256 of salt and id, as hex."),
@@ -311,6 +314,9 @@ def create_schema(connection: duckdb.DuckDBPyConnection) -> None:
         _create(connection, "reference.refused_seed_rows", meaning, _REFUSED_SEED_ROWS)
     if "raw.litellm__contested_requests" not in existing:
         _create_contested(connection)
+    if "raw.kept_detail" not in existing:
+        meaning = "One row: from when on records keep what tells people and conversations apart."
+        _create(connection, "raw.kept_detail", meaning, _KEPT_DETAIL)
     if "raw.forgotten_persons" not in existing:
         meaning = "One row per person who is to be forgotten, by a salted hash of the id."
         _create(connection, "raw.forgotten_persons", meaning, _FORGOTTEN_PERSONS)

@@ -19,7 +19,7 @@ from orchestration.landing.kinds import ROW_KINDS, FileKind
 from orchestration.sources.records import RawTable
 from orchestration.warehouse.connection import quoted
 from orchestration.warehouse.ledger import Batch, Ledger, Quarantined
-from orchestration.warehouse.persons import leave_out_forgotten
+from orchestration.warehouse.privacy import leave_out
 
 
 def commit_again(
@@ -186,7 +186,7 @@ def insert_new_rows(
     table = kind.table
     # Equal content has an equal time, so the time may join the key where it is no part of it.
     key = tuple(dict.fromkeys((*table.key, table.event_at)))
-    leave_out_forgotten(connection, kind)
+    leave_out(connection, kind)
     fill_hashes(connection, table)
     rows, low, high = connection.execute(
         f"select count(*), min({table.event_at}), max({table.event_at}) from incoming_{table.name}"

@@ -495,6 +495,29 @@ def build_marts(
     return invoke_dbt(runtime, arguments, variables=build_variables(runtime, plan), on_node=on_node)
 
 
+def model_docs(runtime: Runtime) -> Path:
+    """The page about every model, column and test, with their lineage."""
+    return runtime.home / "docs" / "index.html"
+
+
+def write_model_docs(runtime: Runtime) -> None:
+    """Write dbt's documentation as one page that needs no server.
+
+    Raises:
+        BuildFailedError: dbt failed.
+    """
+    _invoke(
+        runtime,
+        ["docs", "generate", "--static", "--no-compile"],
+        variables=_lasting_variables(runtime),
+        manifest=read_manifest(runtime),
+    )
+    page = model_docs(runtime)
+    page.parent.mkdir(parents=True, exist_ok=True)
+    (runtime.home / "dbt" / "static_index.html").replace(page)
+    (runtime.home / "dbt" / "index.html").unlink(missing_ok=True)
+
+
 def failed_nodes(results: list[NodeResult]) -> list[NodeResult]:
     """The nodes that stop a publish."""
     return [node for node in results if node.status in ("error", "fail")]

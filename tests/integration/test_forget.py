@@ -12,7 +12,7 @@ from integration.homes import Home, differing, example_rows, hash_marts, query
 
 from orchestration.cli import DONE, invoke
 from orchestration.landing.forgotten import Forgotten, note_forgotten, read_forgotten
-from orchestration.warehouse import persons
+from orchestration.warehouse import privacy
 from orchestration.warehouse.connection import open_warehouse
 from orchestration.warehouse.forget import forget_person
 from orchestration.warehouse.schema import create_schema
@@ -251,7 +251,7 @@ def test_refused_fields_keep_their_digits() -> None:
     known = Forgotten("s", frozenset({known.hash_of(PERSON)}))
     fields = f'{{"metadata":{{"tags":["{PERSON}"]}},"spend":0.10000000000000000001,"user":"x"}}'
 
-    cleaned = persons.clean_fields(fields, known)
+    cleaned = privacy.clean_fields(fields, known)
 
     assert cleaned == fields.replace(PERSON, "forgotten")
-    assert persons.clean_fields(fields, Forgotten()) is fields
+    assert privacy.clean_fields(fields, Forgotten()) is fields

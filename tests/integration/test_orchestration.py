@@ -178,14 +178,18 @@ def test_whatever_writes_the_warehouse_shares_one_slot(
 
 def test_jobs_schedules_and_the_sensor(definitions: dg.Definitions) -> None:
     repository = definitions.get_repository_def()
-    alone = ("hourly", "load", "build", "check", "publish", "sync", "rebuild_days")
+    alone = ("hourly", "load", "build", "check", "publish", "sync", "rebuild_days", "retention")
 
     names = {job.name for job in repository.get_all_jobs() if job.name != "__ASSET_JOB"}
     assert names == set(alone)
     assert {
         (schedule.name, schedule.job_name, schedule.cron_schedule)
         for schedule in repository.schedule_defs
-    } == {("every_hour", "hourly", "5 * * * *"), ("every_five_minutes", "sync", "*/5 * * * *")}
+    } == {
+        ("every_hour", "hourly", "5 * * * *"),
+        ("every_five_minutes", "sync", "*/5 * * * *"),
+        ("every_week", "retention", "35 3 * * SUN"),
+    }
     (sensor,) = repository.sensor_defs
     assert (sensor.name, sensor.job_name) == ("landing_folder", "hourly")
     for name in alone:

@@ -1,9 +1,10 @@
-"""Where raw names people, and how a forgotten one's name is kept out of it."""
+"""Where raw names people, and how what must not be kept of them stays out of it."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import msgspec
 
 from orchestration.landing.forgotten import FORGOTTEN, Forgotten, read_forgotten
 from orchestration.landing.kinds import ROW_KINDS, FileKind
+from orchestration.landing.retained import read_detail_from
 from orchestration.sources.records import RawTable
 from orchestration.warehouse.connection import quoted
 
@@ -43,7 +45,9 @@ def kinds_with_people() -> tuple[str, ...]:
 
 
 def read_into(connection: duckdb.DuckDBPyConnection, landing: Path) -> None:
-    """Take over who is to be forgotten from the landing folder."""
+    """Take over from the landing folder who is to be forgotten, and how long detail is kept."""
+    connection.execute("delete from raw.kept_detail")
+    connection.execute("insert into raw.kept_detail values (?)", [read_detail_from(landing)])
     known = read_forgotten(landing)
     connection.execute("delete from raw.forgotten_persons")
     for each in sorted(known.hashes):
@@ -79,17 +83,65 @@ def _is_forgotten(name: str, condition: str) -> str:
     )
 
 
-def leave_out_forgotten(connection: duckdb.DuckDBPyConnection, kind: FileKind) -> None:
-    """Take forgotten people out of staged rows, before these are compared with raw."""
-    if not connection.execute("select 1 from raw.forgotten_persons limit 1").fetchall():
-        return
-    for table in (kind.table, *kind.children):
-        if person_columns(table):
-            connection.execute(
-                f"update incoming_{table.name} set _row_hash = null, {unnamed(table)} "
-                f"where {named(table)}"
-            )
+def leave_out(connection: duckdb.DuckDBPyConnection, kind: FileKind) -> None:
+    """Take out of staged rows what must not be kept, before they are compared with raw."""
+    if connection.execute("select 1 from raw.forgotten_persons limit 1").fetchall():
+        for table in (kind.table, *kind.children):
+            if person_columns(table):
+                _change_staged(connection, table, unnamed(table), named(table))
+    rows = connection.execute("select detail_from from raw.kept_detail").fetchall()
+    if rows and rows[0][0] is not None and kind in kinds_with_detail():
+        table = kind.table
+        _change_staged(connection, table, without_detail(table), is_expired(table, rows[0][0]))
 
+
+def _change_staged(
+    connection: duckdb.DuckDBPyConnection, table: RawTable, assignments: str, where: str
+) -> None:
+    connection.execute(
+        f"update incoming_{table.name} set _row_hash = null, {assignments} where {where}"
+    )
+
+
+# ---------------------------------------------------------------- detail of old requests
+
+# What tells one person or conversation from another, in whichever table of requests.
+_DETAIL = (
+    *_IDS,
+    "session_id",
+    "trace_id",
+    "litellm_call_id",
+    "request_tags",
+    "client_ip",
+    "user_agent",
+)
+
+
+def kinds_with_detail() -> tuple[FileKind, ...]:
+    """The kinds of file that hold single requests, and more of them than what they cost."""
+    return tuple(
+        kind
+        for name, kind in ROW_KINDS.items()
+        if (kind.may_hold_content or name == "app_requests") and _detail_columns(kind.table)
+    )
+
+
+def _detail_columns(table: RawTable) -> list[str]:
+    return [column.name for column in table.columns if column.name in _DETAIL]
+
+
+def without_detail(table: RawTable) -> str:
+    """SQL: the assignments that take the detail out of a row."""
+    return ", ".join(f"{name} = null" for name in _detail_columns(table))
+
+
+def is_expired(table: RawTable, detail_from: datetime) -> str:
+    """SQL: whether a row of the table is too old for the detail it has."""
+    has_detail = " or ".join(f"{name} is not null" for name in _detail_columns(table))
+    return f"{table.event_at} < timestamp '{detail_from.isoformat(sep=' ')}' and ({has_detail})"
+
+
+# ---------------------------------------------------------------- what is kept of refused rows
 
 # Numbers keep the digits they were written with.
 _JSON = msgspec.json.Encoder(decimal_format="number", order="sorted")
