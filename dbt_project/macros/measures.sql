@@ -25,3 +25,23 @@
         cast(sum(case when list_cost is null then 1 else 0 end) as bigint) as unpriced_requests,
         cast(sum(case when list_cost is null then gateway_cost end) as decimal(38, 18)) as unpriced_gateway_cost
 {%- endmacro %}
+
+{#- The same measures, from rows of daily_spend. -#}
+{% macro summed_measures() -%}
+        {% for name in ["requests", "successful_requests", "failed_requests", "cache_hits"] -%}
+        cast(sum({{ name }}) as bigint) as {{ name }},
+        {% endfor -%}
+        {% for unit in usage_units() if unit.name != "requests" -%}
+        cast(sum({{ unit.name }}) as {{ "bigint" if unit_type(unit) == "bigint" else "decimal(38, 6)" }}) as {{ unit.name }},
+        {% endfor -%}
+        {% for name in ["gateway_cost", "list_cost", "provider_cost", "billed_cost", "savings"] -%}
+        cast(sum({{ name }}) as decimal(38, 18)) as {{ name }},
+        {% endfor -%}
+        cast(sum(unpriced_requests) as bigint) as unpriced_requests,
+        cast(sum(unpriced_gateway_cost) as decimal(38, 18)) as unpriced_gateway_cost
+{%- endmacro %}
+
+{#- A share in percent, for people: a quotient is never the source of an amount. -#}
+{% macro percent_of(part, whole) -%}
+    try_cast(100 * ({{ part }}) / nullif({{ whole }}, 0) as decimal(38, 6))
+{%- endmacro %}

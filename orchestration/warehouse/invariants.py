@@ -40,6 +40,18 @@ _EFFECTIVE = """
     ) = 1
 """
 
+_MEASURES = """
+    sum(list_cost) as list_cost, sum(billed_cost) as billed_cost,
+    sum(gateway_cost) as gateway_cost, sum(requests) as requests,
+    sum(input_text_uncached_tokens) as input_tokens
+"""
+_ACTIVITIES = ("team", "user", "customer", "organization", "key")
+_ACTIVITY = " union all ".join(
+    f"select '{owner}' as owner, usage_date, currency, {_MEASURES} "
+    f"from marts.{owner}_daily_activity where {{usage}} group by all"
+    for owner in _ACTIVITIES
+)
+
 INVARIANTS = (
     Invariant(
         name="every_row_is_accounted_for",
@@ -157,6 +169,37 @@ INVARIANTS = (
                 or k.requests is distinct from d.requests
                 or k.input_tokens is distinct from d.input_tokens
                 or k.output_tokens is distinct from d.output_tokens
+        """,
+    ),
+    Invariant(
+        name="activity_is_conserved",
+        table="marts.team_daily_activity",
+        description="Each of the activity marts adds up to the usage records, per day and "
+        "currency: no record is lost or counted twice for want of an owner.",
+        sql=f"""
+            with kept as (
+                select usage_date, currency, {_MEASURES}
+                from marts.usage_records where duplicate_of is null and {{usage}} group by all
+            ),
+            expected as (
+                select owners.owner, kept.*
+                from kept cross join (select unnest({list(_ACTIVITIES)}) as owner) as owners
+            ),
+            activity as ({_ACTIVITY})
+            select
+                concat_ws('/', coalesce(e.owner, a.owner), coalesce(e.usage_date, a.usage_date),
+                    coalesce(e.currency, a.currency)) as key,
+                cast(abs(coalesce(e.billed_cost, 0) - coalesce(a.billed_cost, 0))
+                    as decimal(38, 18)) as amount
+            from expected as e
+            full outer join activity as a
+                on e.owner = a.owner and e.usage_date = a.usage_date and e.currency = a.currency
+            where
+                e.list_cost is distinct from a.list_cost
+                or e.billed_cost is distinct from a.billed_cost
+                or e.gateway_cost is distinct from a.gateway_cost
+                or e.requests is distinct from a.requests
+                or e.input_tokens is distinct from a.input_tokens
         """,
     ),
     Invariant(

@@ -15,6 +15,7 @@ import duckdb
 
 from orchestration.config import ConfigurationError, Runtime
 from orchestration.landing.seed_files import CheckedSeed, SeedProblem, read_seeds
+from orchestration.sources.owners import OBSERVATIONS, OWNER_TABLES
 from orchestration.warehouse.connection import open_warehouse
 from orchestration.warehouse.pending import BUILD, clear_days, note_days
 
@@ -42,7 +43,7 @@ CI_TAG = "ci"
 _THRESHOLDS = "context_thresholds"
 _RAW_USAGE = "litellm__spend_logs"
 _RAW_PRICES = "price_catalog__entries"
-_RAW_OWNERS = "owners__observations"
+_RAW_OWNERS = frozenset({OBSERVATIONS.name, *(table.raw_name for table in OWNER_TABLES)})
 # Under these names price_sets and int_owners__resolved note the days on which records are priced
 # or owned otherwise now.
 _REPRICED, _REOWNED = "price_sets", "owners"
@@ -140,7 +141,7 @@ def plan_build(
         has_news=bool(touched) or has_new_seeds or bool(reason),
         has_new_prices=has_new_catalog or bool(reason),
         has_new_owners=has_new_seeds
-        or any(table == _RAW_OWNERS for table, _ in touched)
+        or any(table in _RAW_OWNERS for table, _ in touched)
         or bool(reason),
         owner_fingerprint=owners,
         has_new_seeds=has_new_seeds,

@@ -12,6 +12,8 @@ import pytest
 from integration.homes import Home, differing
 
 from orchestration.defs.run import run_sync
+from orchestration.warehouse.connection import open_warehouse
+from orchestration.warehouse.invariants import check_invariants
 
 DAYS = range(1, 11)
 OLD, NEW, OWNED, STRANGER = ("a" * 64, "b" * 64, "c" * 64, "d" * 64)
@@ -243,3 +245,16 @@ def test_owners_are_the_same_in_whatever_order_and_pieces_things_arrive(
     other.load_and_build()
 
     assert differing(home.marts(), other.marts()) == []
+
+
+def test_usage_lost_from_an_activity_mart_is_found(home: Home) -> None:
+    with open_warehouse(home.runtime) as connection:
+        sound = {each.check: each.passed for each in check_invariants(connection)}
+    home.write("update marts.team_daily_activity set billed_cost = 1 where team_id is null")
+
+    with open_warehouse(home.runtime) as connection:
+        checks = {each.check: each for each in check_invariants(connection)}
+
+    assert set(sound.values()) == {True}
+    assert checks["activity_is_conserved"].failing_keys[0] == "team/2026-10-01/USD"
+    assert [name for name, each in checks.items() if not each.passed] == ["activity_is_conserved"]
