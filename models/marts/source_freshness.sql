@@ -26,6 +26,11 @@ joined as (
         coalesce(configured.source, loaded.source) as source,
         loaded.last_event_at,
         loaded.last_loaded_at,
+        -- A source that answered that it has nothing new is as fresh as one that gave something.
+        case
+            when loaded.last_loaded_at >= configured.last_asked_at then loaded.last_loaded_at
+            else coalesce(configured.last_asked_at, loaded.last_loaded_at)
+        end as last_seen_at,
         configured.expected_interval_minutes,
         coalesce(loaded.rows_loaded, 0) as rows_loaded,
         coalesce(loaded.rows_quarantined, 0) as rows_quarantined
@@ -37,7 +42,7 @@ due as (
     select
         *,
         -- Three missed intervals make a source stale.
-        last_loaded_at + 3 * expected_interval_minutes * interval 1 minute as next_due_at
+        last_seen_at + 3 * expected_interval_minutes * interval 1 minute as next_due_at
     from joined
 ),
 
@@ -51,7 +56,7 @@ final as (
         rows_loaded,
         rows_quarantined,
         case
-            when last_loaded_at is null then 'never_loaded'
+            when last_seen_at is null then 'never_loaded'
             when expected_interval_minutes is null then 'unscheduled'
             when next_due_at <= {{ as_of() }} then 'stale'
             else 'fresh'

@@ -17,6 +17,7 @@ import pyarrow.compute
 
 from orchestration.config import Runtime, SourceSettings
 from orchestration.core.refusals import with_hashed_secrets, without_secrets
+from orchestration.landing.asked import note_asked
 from orchestration.landing.extract_pages import PAGED_APIS, KnownPages, extract_pages
 from orchestration.landing.long_rereads import LongRereads
 from orchestration.landing.source_report import ExtractReport, SourceReport
@@ -98,7 +99,10 @@ def extract(
             continue
         progress(f"extract: asking {source.name}")
         read = extract_pages if source.kind in PAGED_APIS else _extract_litellm
-        reports.append(read(runtime, source, known_of(source), depth, progress))
+        report = read(runtime, source, known_of(source), depth, progress)
+        if not report.problems:
+            note_asked(runtime.landing, source.name, runtime.as_of)
+        reports.append(report)
     return ExtractReport(tuple(reports))
 
 

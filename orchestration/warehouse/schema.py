@@ -62,6 +62,7 @@ _SOURCES = (
     ("kind", "varchar", "Kind of source as the contract names it."),
     ("gateway", "varchar", "Gateway it observes."),
     ("expected_interval_minutes", "bigint", "How often something should arrive; null: no plan."),
+    ("last_asked_at", "timestamp", "When it last answered a question for news; null: never asked."),
 )
 
 
@@ -307,6 +308,12 @@ def create_schema(connection: duckdb.DuckDBPyConnection) -> None:
     for audit in AUDIT_TABLES:
         if f"audit.{audit.name}" not in existing:
             _create_audit(connection, audit)
+    if "reference.sources" in existing and not _has_column(
+        connection, "reference", "sources", "last_asked_at"
+    ):
+        # An earlier version's; every run fills it anew.
+        connection.execute("drop table reference.sources")
+        existing.discard("reference.sources")
     if "reference.sources" not in existing:
         _create(connection, "reference.sources", "One row per source of tollbook.yml.", _SOURCES)
     if "reference.refused_seed_rows" not in existing:
@@ -320,6 +327,17 @@ def create_schema(connection: duckdb.DuckDBPyConnection) -> None:
     if "raw.forgotten_persons" not in existing:
         meaning = "One row per person who is to be forgotten, by a salted hash of the id."
         _create(connection, "raw.forgotten_persons", meaning, _FORGOTTEN_PERSONS)
+
+
+def _has_column(
+    connection: duckdb.DuckDBPyConnection, schema: str, table: str, column: str
+) -> bool:
+    found = connection.execute(
+        "select 1 from duckdb_columns() where database_name = current_database() "
+        "and schema_name = ? and table_name = ? and column_name = ?",
+        [schema, table, column],
+    ).fetchall()
+    return bool(found)
 
 
 def _create_raw(connection: duckdb.DuckDBPyConnection, table: RawTable) -> None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 
 from orchestration.config import ConfigurationError, Runtime
+from orchestration.landing.asked import read_asked
 from orchestration.landing.seed_files import CheckedSeed, SeedProblem, read_seeds
 from orchestration.sources.owners import OBSERVATIONS, OWNER_TABLES
 from orchestration.warehouse.connection import open_warehouse
@@ -622,12 +623,13 @@ def write_sources(connection: duckdb.DuckDBPyConnection, runtime: Runtime) -> No
     for source in runtime.settings.sources:
         interval = source.expected_interval
         connection.execute(
-            "insert into reference.sources values (?, ?, ?, ?)",
+            "insert into reference.sources values (?, ?, ?, ?, ?)",
             [
                 source.name,
                 source.kind,
                 source.gateway_name,
                 None if interval is None else int(interval.total_seconds() // 60),
+                read_asked(runtime.landing, source.name),
             ],
         )
 

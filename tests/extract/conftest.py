@@ -106,7 +106,8 @@ class Gateway:
 
     def landed(self) -> list[Path]:
         folder = self.home / "landing"
-        return sorted(path for path in folder.rglob("*") if path.is_file())
+        files = (path for path in folder.rglob("*") if path.is_file())
+        return sorted(path for path in files if not path.name.startswith("."))
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -51,6 +51,23 @@ def test_a_run_asks_loads_builds_and_publishes_and_a_second_one_has_no_news(
     assert published(gateway, "select count(*), sum(gateway_cost) from marts.usage_records") == [
         (2, written)
     ]
+
+
+def test_a_gateway_without_traffic_is_not_stale_and_one_that_does_not_answer_is(
+    gateway: Any, server: Any
+) -> None:
+    status = "select status, last_loaded_at from marts.source_freshness where source = 'live'"
+    gateway.log(1)
+    assert run(gateway) == 0
+    gateway.as_of += timedelta(hours=1)
+
+    assert run(gateway) == 0
+    assert published(gateway, status) == [("fresh", NOON)]
+
+    os.environ["TOLLBOOK_TEST_DSN"] = server.dsn("no_such_database")
+    gateway.as_of += timedelta(hours=1)
+    assert run(gateway) == 3
+    assert published(gateway, status) == [("stale", NOON)]
 
 
 def test_one_step_alone_asks_and_lands(gateway: Any, capsys: pytest.CaptureFixture[str]) -> None:
