@@ -19,7 +19,7 @@ from orchestration.defs.checks import warehouse_checks
 from orchestration.defs.jobs import hourly_schedule, jobs
 from orchestration.defs.resources import Tollbook
 from orchestration.defs.sync import (
-    every_five_minutes,
+    every_three_minutes,
     every_week,
     landing_sensor,
     rebuild_days_job,
@@ -58,7 +58,7 @@ def build_code_location(runtime: Runtime, tollbook: Tollbook) -> CodeLocation:
         ],
         asset_checks=[checks],
         jobs=[*jobs(models, checks, extracts), sync_job, rebuild_days_job, retention_job],
-        schedules=[hourly_schedule(), every_five_minutes, every_week],
+        schedules=[hourly_schedule(), every_three_minutes, every_week],
         sensors=[landing_sensor(runtime)],
         resources={"tollbook": tollbook},
         executor=dg.in_process_executor,

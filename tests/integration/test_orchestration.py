@@ -187,7 +187,7 @@ def test_jobs_schedules_and_the_sensor(definitions: dg.Definitions) -> None:
         for schedule in repository.schedule_defs
     } == {
         ("every_hour", "hourly", "5 * * * *"),
-        ("every_five_minutes", "sync", "*/5 * * * *"),
+        ("every_three_minutes", "sync", "*/3 * * * *"),
         ("every_week", "retention", "35 3 * * SUN"),
     }
     (sensor,) = repository.sensor_defs

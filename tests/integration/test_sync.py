@@ -244,7 +244,7 @@ def test_days_that_are_none_are_refused(home: Home, first: str, last: str) -> No
 
 def test_schedule_skips_while_the_sync_before_is_at_work(home: Home) -> None:
     definitions = definitions_of(home)
-    schedule = definitions.resolve_schedule_def("every_five_minutes")
+    schedule = definitions.resolve_schedule_def("every_three_minutes")
     moment = datetime(2026, 11, 21, 10, 5, tzinfo=UTC)
 
     with dg.DagsterInstance.local_temp() as instance:
