@@ -77,6 +77,7 @@ FILE_KINDS_BY_SOURCE_KIND: dict[str, tuple[str, ...]] = {
     "litellm_spend_logs": LITELLM_FILE_KINDS,
     "openai_admin": ("openai_usage", "openai_costs"),
     "anthropic_admin": ("anthropic_usage", "anthropic_costs"),
+    "openrouter_activity": ("openrouter_activity", "openrouter_credits"),
 }
 # Settings by such a name hold a secret: nothing but ${VARIABLES} stands in them. A dsn may have
 # text around its variables, but no password.

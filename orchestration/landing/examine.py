@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from orchestration.config import Runtime, SourceSettings
+from orchestration.landing.examine_apis import try_api
 from orchestration.landing.extract import read_privacy
 from orchestration.landing.files import list_landing, unfinished_files
 from orchestration.landing.kinds import READABLE_KINDS
@@ -57,14 +58,24 @@ def guarded(subject: str, findings: Iterator[Finding]) -> Iterator[Finding]:
 def _examine_source(runtime: Runtime, source: SourceSettings) -> Iterator[Finding]:
     if source.kind == "litellm_postgres":
         yield from _examine_litellm(runtime, source)
-    elif not set(source.file_kinds) & READABLE_KINDS:
+    elif source.is_extracted:
+        yield from _examine_api(runtime, source)
+    if not set(source.file_kinds) & READABLE_KINDS:
         text = f"this version does not read kind {source.kind}; its files wait where they are"
         yield Finding(source.name, Verdict.warning, text)
         return
-    elif source.is_pulled:
+    if source.is_pulled and not source.is_extracted:
         text = f"this version has no connection for kind {source.kind}; drop its files instead"
         yield Finding(source.name, Verdict.warning, text)
     yield from _examine_folder(runtime, source)
+
+
+def _examine_api(runtime: Runtime, source: SourceSettings) -> Iterator[Finding]:
+    what, problems = try_api(runtime, source)
+    for problem in problems:
+        yield Finding(source.name, Verdict.failed, problem)
+    if not problems:
+        yield Finding(source.name, Verdict.ok, what)
 
 
 # ---------------------------------------------------------------- LiteLLM's database
@@ -158,7 +169,7 @@ def _examine_folder(runtime: Runtime, source: SourceSettings) -> Iterator[Findin
     places = [each for each in (runtime.landing / name for name in names) if each.exists()]
     if not places:
         # A connection makes its folder itself, with its first row.
-        if source.kind != "litellm_postgres":
+        if not source.is_extracted:
             text = f"no folder {folder}; create it and drop files there"
             yield Finding(source.name, Verdict.warning, text)
         return
@@ -169,7 +180,7 @@ def _examine_folder(runtime: Runtime, source: SourceSettings) -> Iterator[Findin
         elif not os.access(place, os.R_OK | os.W_OK | os.X_OK):
             text = f"{place} cannot be read and written; chown or chmod it for this user"
             yield Finding(source.name, Verdict.failed, text)
-        elif source.kind != "litellm_postgres":
+        elif not source.is_extracted:
             yield Finding(source.name, Verdict.ok, f"{place} is there and readable")
 
 

@@ -18,6 +18,7 @@ import pyarrow.compute
 from orchestration.config import Runtime, SourceSettings
 from orchestration.core.refusals import with_hashed_secrets, without_secrets
 from orchestration.landing.asked import note_asked
+from orchestration.landing.extract_logs import KnownGenerations, extract_generations, extract_logs
 from orchestration.landing.extract_pages import PAGED_APIS, KnownPages, extract_pages
 from orchestration.landing.long_rereads import LongRereads
 from orchestration.landing.source_report import ExtractReport, SourceReport
@@ -37,7 +38,7 @@ CONTROL_DAYS = 8
 _IDS_AT_ONCE = 5_000
 
 
-class Known(KnownPages, Protocol):
+class Known(KnownPages, KnownGenerations, Protocol):
     """What has been landed of one source before, loaded or not."""
 
     def watermark(self) -> datetime | None:
@@ -98,12 +99,23 @@ def extract(
         if depth == "sync" and source.kind not in _SYNCED:
             continue
         progress(f"extract: asking {source.name}")
-        read = extract_pages if source.kind in PAGED_APIS else _extract_litellm
-        report = read(runtime, source, known_of(source), depth, progress)
+        report = _extract_source(runtime, source, known_of(source), depth, progress)
         if not report.problems:
             note_asked(runtime.landing, source.name, runtime.as_of)
         reports.append(report)
     return ExtractReport(tuple(reports))
+
+
+def _extract_source(
+    runtime: Runtime, source: SourceSettings, known: Known, depth: str, progress: Progress
+) -> SourceReport:
+    if source.kind == "litellm_postgres":
+        return _extract_litellm(runtime, source, known, depth, progress)
+    if source.kind in PAGED_APIS:
+        return extract_pages(runtime, source, known, depth, progress)
+    if source.kind == "openrouter_generations":
+        return extract_generations(runtime, source, known, progress)
+    return extract_logs(runtime, source, depth, progress)
 
 
 def _extract_litellm(

@@ -21,6 +21,7 @@ from orchestration.landing.windows import wanted_windows
 from orchestration.sources import (
     anthropic_api,
     openai_api,
+    openrouter_api,
     razorpay_api,
     stripe_api,
 )
@@ -55,6 +56,7 @@ PAGED_APIS: Mapping[str, Callable[[str, str | None], PagedApi]] = {
     "anthropic_admin": anthropic_api.paged_api,
     "stripe": stripe_api.paged_api,
     "razorpay": razorpay_api.paged_api,
+    "openrouter_activity": openrouter_api.paged_api,
 }
 # Pages of one chain; more than this never ends.
 DAY_PAGES, MONTH_PAGES = 1_000, 10_000

@@ -14,6 +14,7 @@ from orchestration.sources import (
     invoices,
     litellm_daily_spend,
     litellm_spend_logs,
+    openrouter_credits,
     owners,
     razorpay,
     stripe,
@@ -169,6 +170,13 @@ ROW_KINDS = {
             read_row=owners.read_owner,
             json_fields=owners.JSON_FIELDS,
             validity=owners.validity,
+        ),
+        FileKind(
+            name="openrouter_credits",
+            table=openrouter_credits.CREDITS,
+            required=openrouter_credits.REQUIRED,
+            alternatives=(openrouter_credits.REQUIRED,),
+            read_row=openrouter_credits.read_credits,
         ),
         FileKind(
             name="litellm_daily_spend",

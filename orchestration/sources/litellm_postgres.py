@@ -396,7 +396,7 @@ def _replica_lag(database: Database) -> timedelta | None:
 # ---------------------------------------------------------------- spend logs
 
 _NEEDED = ("request_id", "startTime", "api_key", "spend")
-_PLAIN = (
+PLAIN = (
     "call_type",
     "total_tokens",
     "prompt_tokens",
@@ -416,7 +416,7 @@ _PLAIN = (
     "agent_id",
     "litellm_call_id",
 )
-_TIMES = ("startTime", "endTime", "completionStartTime", "created_at", "updated_at")
+TIMES = ("startTime", "endTime", "completionStartTime", "created_at", "updated_at")
 # What tells nothing about the row itself: a migration writes it, or we do.
 _NOT_HASHED = frozenset({"created_at"})
 METADATA_KEYS = (
@@ -445,7 +445,7 @@ METADATA_PARTS = {
     "cost_breakdown": ("data_residency", "service_tier", "vertex_location"),
     "error_information": ("error_class", "error_code"),
 }
-_FREE_FORM = "spend_logs_metadata"
+FREE_FORM = "spend_logs_metadata"
 _NAMED_KEYS = (
     "'^(litellm_proxy_master_key|litellm-internal-health-check|litellm-cli|unassigned"
     "|cli-session-[A-Za-z0-9_-]+|hashed-jwt-[0-9a-fA-F]{64})$'"
@@ -583,10 +583,10 @@ def _spend_log_columns(types: Mapping[str, str], privacy: Privacy) -> dict[str, 
     columns = {"request_id": "s.request_id", "api_key": hashed_key_sql("s.api_key")}
     columns["spend"] = "s.spend::text"
     personal = (("user", privacy.user_id), ("requester_ip_address", privacy.client_ip))
-    for name in (*_PLAIN, *(name for name, is_kept in personal if is_kept)):
+    for name in (*PLAIN, *(name for name, is_kept in personal if is_kept)):
         if name in types:
             columns[name] = f"s.{identifier(name)}"
-    for name in _TIMES:
+    for name in TIMES:
         if name in types:
             columns[name] = _in_utc(f"s.{identifier(name)}", types[name])
     if "api_base" in types:
@@ -642,7 +642,7 @@ def _metadata_keys(privacy: Privacy) -> tuple[str, ...]:
 
 def _metadata_lateral(privacy: Privacy) -> str:
     """The named keys as columns of `m`: a row's metadata is fetched and inflated once."""
-    names = (*_metadata_keys(privacy), *METADATA_PARTS, _FREE_FORM)
+    names = (*_metadata_keys(privacy), *METADATA_PARTS, FREE_FORM)
     listed = ", ".join(f"{identifier(name)} jsonb" for name in names)
     an_object = """jsonb_path_query_first(s.metadata::jsonb, '$ ? (@.type() == "object")')"""
     return f"left join lateral jsonb_to_record({an_object}) as m({listed}) on true"
@@ -656,7 +656,7 @@ def _metadata_sql(privacy: Privacy) -> str:
             f"{literal(name)}, "
             f"case when jsonb_typeof(m.{name}) = 'object' then json_build_object({named}) end"
         )
-    parts.append(f"{literal(_FREE_FORM)}, {owner_columns_sql(f'm.{_FREE_FORM}')}")
+    parts.append(f"{literal(FREE_FORM)}, {owner_columns_sql(f'm.{FREE_FORM}')}")
     return f"json_build_object({', '.join(parts)})"
 
 
@@ -763,7 +763,7 @@ def _owner_metadata_sql() -> str:
     return f"""(
         coalesce({owner_columns_sql(metadata)}::jsonb, '{{}}')
         || jsonb_strip_nulls(jsonb_build_object(
-            {literal(_FREE_FORM)}, {owner_columns_sql(f"({metadata} -> '{_FREE_FORM}')")}::jsonb,
+            {literal(FREE_FORM)}, {owner_columns_sql(f"({metadata} -> '{FREE_FORM}')")}::jsonb,
             'tags', (
                 select jsonb_agg(t.tag)
                 from jsonb_array_elements_text(

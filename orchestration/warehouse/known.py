@@ -89,6 +89,22 @@ class KnownRows:
             f"where source = {quoted(self._source.name)} and is_final and closed_at is null"
         )
 
+    def generation_ids(self, since: datetime) -> Collection[str]:
+        """Ids of OpenRouter generations in records that began at `since` or later.
+
+        LiteLLM keeps the id of the answer, and applications log it.
+        """
+        found: set[str] = set()
+        for sql in (
+            "select request_id from raw.litellm__spend_logs "
+            f"where started_at >= {_moment(since)} and request_id like 'gen-%'",
+            "select request_id from raw.app__requests "
+            f"where occurred_at >= {_moment(since)} and request_id like 'gen-%'",
+        ):
+            found.update(name for (name,) in self._ask(sql))
+        # Earlier attempts bear the id of the last with a number behind it.
+        return {name.partition("-attempt-")[0].partition("_cache_hit")[0] for name in found}
+
     def owner_hashes(self, entity: str) -> Mapping[str, str | None]:
         """Source hash by entity id of its newest observation; None where it was gone."""
         from orchestration.sources.owners import OWNER_TABLES

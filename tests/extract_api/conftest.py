@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -24,7 +25,12 @@ KINDS = {
     "anthropic": "anthropic_admin",
     "stripe": "stripe",
     "razorpay": "razorpay",
+    "litellm": "litellm_api",
+    "openrouter": "openrouter_activity",
+    "generations": "openrouter_generations",
+    "cloudflare": "cloudflare_ai_gateway",
 }
+MORE = {"cloudflare": "account: acc, gateway_id: edge", "litellm": "gateway: litellm"}
 
 
 @pytest.fixture(autouse=True)
@@ -58,7 +64,9 @@ class Home:
         (self.folder / "tollbook.yml").write_text(text)
 
     def entry(self, system: str, more: str = "since: 2026-10-30") -> str:
-        key = "${TOLLBOOK_TEST_" + system.upper() + "}"
+        owner = "openrouter" if system == "generations" else system
+        key = "${TOLLBOOK_TEST_" + owner.upper() + "}"
+        more = ", ".join(filter(None, (more, MORE.get(system))))
         return (
             f'{{name: {system}, kind: {KINDS[system]}, api_key: "{key}", '
             f'base_url: "{self.server.url}", requests_per_minute: 600000, {more}}}'
@@ -96,15 +104,17 @@ class Home:
         return {
             path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
             for path in sorted(folder.rglob("*"))
-            if path.is_file()
+            if path.is_file() and path.name != ".asked.json"
         }
 
 
 @pytest.fixture
-def make_home(server: ApiServer, tmp_path: Path) -> Callable[..., Home]:
+def make_home(server: ApiServer, tmp_path: Path, empty_warehouse: Path) -> Callable[..., Home]:
     def make(name: str, *sources: str) -> Home:
         folder = tmp_path / name
-        folder.mkdir()
+        (folder / "data").mkdir(parents=True)
+        # Its tables take longer to create than everything else a test does.
+        shutil.copy(empty_warehouse, folder / "data" / "warehouse.duckdb")
         home = Home(server, folder)
         home.configure(*sources)
         return home
