@@ -7,6 +7,7 @@ import re
 from calendar import monthrange
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -23,6 +24,7 @@ from pydantic import (
 
 from orchestration.core.refusals import RefusedError, shown
 from orchestration.core.values import read_time
+from orchestration.sources.gateway_mapping import GatewayMapping
 
 GATEWAY_SOURCE_KINDS = (
     "litellm_postgres",
@@ -33,6 +35,7 @@ GATEWAY_SOURCE_KINDS = (
     "cloudflare_ai_gateway",
     "gateway_usage",
 )
+LITELLM_SOURCE_KINDS = ("litellm_postgres", "litellm_api", "litellm_spend_logs")
 API_SOURCE_KINDS = ("openai_admin", "anthropic_admin", "stripe", "razorpay")
 FILE_SOURCE_KINDS = (
     "gateway_counts",
@@ -69,6 +72,10 @@ API_KINDS = (
     "cloudflare_ai_gateway",
     *API_SOURCE_KINDS,
 )
+# Presets of gateway_usage that come with the package; files of these kinds have theirs built in.
+PRESETS = Path(__file__).parent / "mappings"
+PRESET_OF_KIND = {"openrouter_generations": "openrouter", "cloudflare_ai_gateway": "cloudflare"}
+MAPPED_KINDS = ("gateway_usage", *PRESET_OF_KIND)
 # What a source kind writes into its landing folder; the first is the one assumed when the
 # content of a file decides nothing (contract, table T8).
 FILE_KINDS_BY_SOURCE_KIND: dict[str, tuple[str, ...]] = {
@@ -140,6 +147,9 @@ class SourceSettings(_Section):
     Attributes:
         account, gateway_id: Where Cloudflare keeps the gateway; without an id, it is the gateway's
             name.
+        source_priority: Of two sources of one gateway that differ, the higher holds.
+        mapping: For gateway_usage: a preset, or a file of one's own beside tollbook.yml.
+        preset: The same, of those that come with the package.
         since: A connection is asked for nothing older; naive UTC.
         requests_per_minute: How fast an API is asked at most, in place of our own pace.
         statement_timeout: The longest a query on someone else's database may take.
@@ -159,6 +169,7 @@ class SourceSettings(_Section):
     mapping: str | None = None
     account: str | None = None
     gateway_id: str | None = None
+    preset: str | None = None
     since: datetime | None = None
     requests_per_minute: int | None = Field(default=None, ge=1)
     statement_timeout: Duration = timedelta(minutes=1)
@@ -182,6 +193,11 @@ class SourceSettings(_Section):
         needed = {"litellm_api": "base_url", "cloudflare_ai_gateway": "account"}.get(self.kind)
         if needed and self.api_key and not getattr(self, needed):
             raise ValueError(f"source '{self.name}' of kind {self.kind} needs {needed}")
+        if self.mapping is not None and self.preset is not None:
+            raise ValueError(f"source '{self.name}' has mapping and preset; keep one")
+        if (self.mapping or self.preset) and self.kind not in MAPPED_KINDS:
+            kinds = ", ".join(MAPPED_KINDS)
+            raise ValueError(f"source '{self.name}': only kinds {kinds} have a mapping; remove it")
         return self
 
     @property
@@ -349,6 +365,20 @@ class Settings(_Section):
                 raise ValueError(f"two sources are named '{name}'; give each its own name")
         return self
 
+    @model_validator(mode="after")
+    def _gateways_speak_one_language(self) -> Settings:
+        """Records of LiteLLM and of a mapping have ids that cannot be compared."""
+        litellm = {s.gateway_name: s for s in self.sources if s.kind in LITELLM_SOURCE_KINDS}
+        for source in self.sources:
+            other = litellm.get(source.gateway_name)
+            if other is not None and source.kind in MAPPED_KINDS:
+                raise ValueError(
+                    f"sources '{other.name}' ({other.kind}) and '{source.name}' ({source.kind}) "
+                    f"both observe gateway '{source.gateway_name}', and their records cannot be "
+                    "told to be the same; give one of them its own gateway:"
+                )
+        return self
+
 
 @dataclass(frozen=True, slots=True)
 class Runtime:
@@ -442,9 +472,131 @@ def read_settings(config_file: Path) -> Settings:
         raise ConfigurationError(f"{config_file}:1: expected `key: value` settings")
     filled = _fill(content, path=(), config_file=config_file, node=node)
     try:
-        return Settings.model_validate(filled)
+        settings = Settings.model_validate(filled)
     except ValidationError as error:
         raise ConfigurationError(_first_problem(error, config_file, node)) from error
+    for number, source in enumerate(settings.sources):
+        try:
+            _read_mapping_of(source, config_file)
+        except _NoMappingError as error:
+            key = "mapping" if source.mapping else "preset" if source.preset else "kind"
+            line = _line_of(node, ("sources", number, key))
+            where = f"{config_file}:{line}: sources[{number}].{key}"
+            raise ConfigurationError(f"{where}: {error}") from error
+    return settings
+
+
+# ---------------------------------------------------------------- mappings
+
+
+class _NoMappingError(Exception):
+    """A source names a mapping that is not there, or needs one and names none."""
+
+
+def mapping_of(runtime: Runtime, source: SourceSettings) -> GatewayMapping | None:
+    """How the files of a source are read; None for kinds that need no mapping, or have none.
+
+    Raises:
+        ConfigurationError: one line naming file, line, key and fix.
+    """
+    try:
+        return _read_mapping_of(source, runtime.config_file)
+    except _NoMappingError:
+        # Only a folder that no source of tollbook.yml declares can be without.
+        return None
+
+
+def preset_names() -> list[str]:
+    """The presets that come with the package, sorted."""
+    return sorted(path.stem for path in PRESETS.glob("*.yml"))
+
+
+def _read_mapping_of(source: SourceSettings, config_file: Path) -> GatewayMapping | None:
+    if source.kind not in MAPPED_KINDS:
+        return None
+    return read_mapping(_mapping_file(source, config_file.parent))
+
+
+def _mapping_file(source: SourceSettings, folder: Path) -> Path:
+    own = folder / "mappings"
+    if source.preset is not None:
+        return _preset_file(source.preset)
+    name = source.mapping
+    if name is not None and ("/" in name or name.endswith(".yml")):
+        path = folder / name
+        if not path.is_file():
+            raise _NoMappingError(f"there is no file {path}; write it, or name a preset")
+        return path
+    if name is None and source.kind in PRESET_OF_KIND:
+        return _preset_file(PRESET_OF_KIND[source.kind])
+    if name is not None:
+        return _own_or_preset(name, own)
+    for guess in (source.gateway_name, source.name):
+        if (own / f"{guess}.yml").is_file() or guess in preset_names():
+            return _own_or_preset(guess, own)
+    raise _NoMappingError(
+        f"gateway_usage needs `mapping:`: a preset ({', '.join(preset_names())}) or a file of "
+        f"your own such as mappings/mine.yml in {folder}"
+    )
+
+
+def _own_or_preset(name: str, own: Path) -> Path:
+    path = own / f"{shown(name, 80)}.yml"
+    return path if path.is_file() else _preset_file(name, own=own)
+
+
+def _preset_file(name: str, *, own: Path | None = None) -> Path:
+    if name in preset_names():
+        return PRESETS / f"{name}.yml"
+    or_own = "" if own is None else f", or write {own}/{shown(name, 80)}.yml"
+    raise _NoMappingError(
+        f"no mapping is called '{shown(name, 80)}'; known are {', '.join(preset_names())}{or_own}"
+    )
+
+
+def read_mapping(path: Path) -> GatewayMapping:
+    """The checked mapping of one file.
+
+    Raises:
+        ConfigurationError: one line naming file, line, key and fix.
+    """
+    try:
+        changed_ns = path.stat().st_mtime_ns
+    except OSError as error:
+        raise ConfigurationError(f"{path}: cannot be read ({error.strerror})") from error
+    return _read_mapping(path, changed_ns)
+
+
+@lru_cache(maxsize=64)
+def _read_mapping(path: Path, _changed_ns: int) -> GatewayMapping:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{path}: cannot be read as UTF-8 text: {error}") from error
+    try:
+        # Every value as its text: a factor keeps its digits, and `ok: true` maps to a word.
+        node = yaml.compose(text, Loader=yaml.BaseLoader)
+        _refuse_ambiguous(node, config_file=path, parents=())
+        content = yaml.load(text, Loader=yaml.BaseLoader)  # noqa: S506  # makes text, lists and maps only
+    except yaml.YAMLError as error:
+        raise ConfigurationError(f"{path}: {_one_line(error)}") from error
+    except RecursionError as error:
+        raise ConfigurationError(f"{path}: nested too deep") from error
+    if not isinstance(content, dict):
+        raise ConfigurationError(f"{path}:1: expected the keys of a mapping; see a preset")
+    try:
+        return GatewayMapping.model_validate(_without_nulls(content))
+    except ValidationError as error:
+        raise ConfigurationError(_first_problem(error, path, node)) from error
+
+
+def _without_nulls(value: Any) -> Any:
+    """The values, with YAML's ways to write nothing taken as nothing."""
+    if isinstance(value, dict):
+        return {key: _without_nulls(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_without_nulls(each) for each in value]
+    return None if value in ("", "~", "null", "Null", "NULL") else value
 
 
 def _refuse_ambiguous(node: Any, *, config_file: Path, parents: tuple[Any, ...]) -> None:

@@ -21,7 +21,12 @@
     {%- endif -%}
     {%- set rows = run_query("
         select distinct cast(touched_date as varchar) from audit.touched_days
-        where table_name in ('" ~ (tables or ["litellm__spend_logs", "price_sets", "owners"]) | join("', '") ~ "')
+        where table_name in ('" ~ (tables or raw_usage_tables() + ["price_sets", "owners"]) | join("', '") ~ "')
         ").rows -%}
     {{ return(rows | map(attribute=0) | list) }}
+{%- endmacro %}
+
+{#- The tables of raw whose rows become usage records. -#}
+{% macro raw_usage_tables() -%}
+    {{ return(["litellm__spend_logs", "gateway__usage"]) }}
 {%- endmacro %}

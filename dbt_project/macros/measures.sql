@@ -11,9 +11,9 @@
     wrote on them. -#}
 {% macro spend_measures() -%}
         cast(sum(requests) as bigint) as requests,
-        cast(sum(case when requests > 0 and status = 'success' then 1 else 0 end) as bigint) as successful_requests,
-        cast(sum(case when requests > 0 and status <> 'success' then 1 else 0 end) as bigint) as failed_requests,
-        cast(sum(case when requests > 0 and cache_hit then 1 else 0 end) as bigint) as cache_hits,
+        cast(sum(case when status = 'success' then requests else 0 end) as bigint) as successful_requests,
+        cast(sum(case when status <> 'success' then requests else 0 end) as bigint) as failed_requests,
+        cast(sum(case when cache_hit then requests else 0 end) as bigint) as cache_hits,
         {% for unit in usage_units() if unit.name != "requests" -%}
         cast(sum({{ unit.name }}) as {{ "bigint" if unit_type(unit) == "bigint" else "decimal(38, 6)" }}) as {{ unit.name }},
         {% endfor -%}

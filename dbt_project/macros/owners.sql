@@ -54,7 +54,7 @@
     {%- if build_plan()["has_new_owners"] -%}
         true
     {%- else -%}
-        {{ in_touched_days(column, ["litellm__spend_logs"]) }}
+        {{ in_touched_days(column, raw_usage_tables()) }}
     {%- endif -%}
 {%- endmacro %}
 

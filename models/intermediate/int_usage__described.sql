@@ -32,15 +32,19 @@ described as (
             when fallbacks > 0 and original_model_group <> model_group then original_model_group
         end as fallback_from_model,
         case
+            when gateway_preset is not null then stated_is_streaming
             when endpoint not in ('chat', 'messages', 'responses', 'generate_content') then false
             when completion_started_at is null then null
             else completion_started_at < ended_at
         end as is_streaming,
         try_cast(error_code as bigint) as http_status,
-        coalesce(
-            request_duration_ms,
-            greatest(0, date_diff('millisecond', started_at, ended_at))
-        ) as latency_ms,
+        case
+            when gateway_preset is not null then request_duration_ms
+            else coalesce(
+                request_duration_ms,
+                greatest(0, date_diff('millisecond', started_at, ended_at))
+            )
+        end as latency_ms,
         case
             when cache_hit then 'copied_from_cache'
             when is_billed_retry_attempt then 'estimated'

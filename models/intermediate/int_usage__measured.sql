@@ -23,6 +23,9 @@ measured as (
     select
         * exclude (
             {{ litellm_quantities() | join(',\n            ') }},
+            {% for name in gateway_quantities() -%}
+            stated_{{ name }},
+            {% endfor -%}
             cache_write_5m, cache_write_30m, cache_write_1h, cache_write_12h, cache_write_known,
             cache_write, cache_write_unknown, cached_read, input_audio, input_audio_cached,
             input_image, input_video, input_tool, reasoning, output_audio, output_image, input_text,
@@ -55,27 +58,31 @@ measured as (
         stated * coalesce(prompt_video_seconds, 0) as input_video_seconds,
         stated * coalesce(output_video_seconds, 0) as output_video_seconds,
         stated * coalesce(character_count, 0) as input_characters,
-        stated * 0 as output_characters,
+        stated * coalesce(stated_output_characters, 0) as output_characters,
         stated * coalesce(prompt_image_count, 0) as input_images,
         stated * coalesce(output_image_count, 0) as output_images,
-        stated * 0 as input_pixels,
-        stated * 0 as output_pixels,
+        stated * coalesce(stated_input_pixels, 0) as input_pixels,
+        stated * coalesce(stated_output_pixels, 0) as output_pixels,
         stated * coalesce(ocr_pages, 0) as ocr_pages,
         stated * coalesce(query_count, 0) as rerank_searches,
         stated * coalesce(web_search_requests, 0) as web_search_calls,
-        stated * 0 as file_search_calls,
+        stated * coalesce(stated_file_search_calls, 0) as file_search_calls,
         stated * coalesce(maps_grounding_requests, 0) as maps_grounding_calls,
-        stated
-        * case when call_type in ('run_code', 'arun_code') then 1 else 0 end as code_sessions,
-        case when endpoint = 'tool' then 1 else 0 end as tool_calls,
+        stated * coalesce(
+            stated_code_sessions, case when call_type in ('run_code', 'arun_code') then 1 else 0 end
+        ) as code_sessions,
+        coalesce(
+            stated * stated_tool_calls, case when endpoint = 'tool' then 1 else 0 end
+        ) as tool_calls,
         -- Status polls, file contents and routing classifiers are calls, not requests; a batch of
         -- several models was one.
         case
             when is_bookkeeping or internal_call_origin is not null or part_number > 1 then 0
-            else 1
+            -- A gateway that reports sums says how many calls a record stands for.
+            else least(coalesce(stated_requests, 1), {{ count_limit() }})
         end as requests,
-        stated * 0 as storage_gibibyte_hours,
-        stated * 0 as provisioned_unit_hours
+        stated * coalesce(stated_storage_gibibyte_hours, 0) as storage_gibibyte_hours,
+        stated * coalesce(stated_provisioned_unit_hours, 0) as provisioned_unit_hours
     from stated
 )
 

@@ -4,6 +4,8 @@
 
 with attempts as (
     select * from {{ ref('stg_litellm__contested_requests') }}
+    union all
+    select * from {{ ref('stg_gateway__contested_usage') }}
 ),
 
 numbered as (

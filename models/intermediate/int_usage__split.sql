@@ -1,6 +1,6 @@
 -- Grain: one row per usage record; what the gateway counted, taken apart into disjoint parts.
--- LiteLLM's prompt includes cache reads and writes, its completion includes reasoning
--- (also for providers whose own API excludes them), so the parts are taken out here.
+-- A prompt includes cache reads and writes here, a completion includes reasoning: LiteLLM writes
+-- them so (also for providers whose own API excludes them), staging makes the other gateways' so.
 
 with usage as (
     select * from {{ ref('int_usage__unified') }}
@@ -9,7 +9,8 @@ with usage as (
 counted as (
     select
         *,
-        {{ is_litellm_bookkeeping('call_type') }} as is_bookkeeping,
+        {{ is_litellm_bookkeeping('call_type') }}
+        or coalesce(is_internal, false) as is_bookkeeping,
         {{ stated_count('prompt_tokens') }} as input_total,
         {{ stated_count('completion_tokens') }} as output_total,
         {{ stated_count('cached_tokens') }} as cached_read,
@@ -36,11 +37,15 @@ counted as (
         greatest(
             coalesce(character_count, 0), coalesce(prompt_image_count, 0),
             coalesce(output_image_count, 0), coalesce(ocr_pages, 0), coalesce(query_count, 0),
-            coalesce(web_search_requests, 0), coalesce(maps_grounding_requests, 0)
+            coalesce(web_search_requests, 0), coalesce(maps_grounding_requests, 0),
+            coalesce(stated_output_characters, 0), coalesce(stated_input_pixels, 0),
+            coalesce(stated_output_pixels, 0), coalesce(stated_file_search_calls, 0),
+            coalesce(stated_code_sessions, 0), coalesce(stated_tool_calls, 0)
         ) as largest_count,
         greatest(
             coalesce(prompt_audio_seconds, 0), coalesce(prompt_video_seconds, 0),
-            coalesce(output_audio_seconds, 0), coalesce(output_video_seconds, 0)
+            coalesce(output_audio_seconds, 0), coalesce(output_video_seconds, 0),
+            coalesce(stated_storage_gibibyte_hours, 0), coalesce(stated_provisioned_unit_hours, 0)
         ) as longest_seconds
     from usage
 ),
@@ -72,8 +77,10 @@ judged as (
         input_text < 0
         or output_text < 0
         or input_audio_cached > cached_read as is_inclusion_mismatch,
-        greatest(input_total, output_total, cached_read, cache_write, largest_count)
-        >= {{ count_limit() }} as is_out_of_range,
+        greatest(
+            input_total, output_total, cached_read, cache_write, largest_count,
+            coalesce(stated_requests, 0)
+        ) >= {{ count_limit() }} as is_out_of_range,
         output_total > 0
         or coalesce(output_image_count, 0) > 0
         or coalesce(output_audio_seconds, 0) > 0

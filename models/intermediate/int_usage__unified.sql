@@ -9,6 +9,10 @@ batch_usage as (
     select * from {{ ref('stg_litellm__batch_usage') }}
 ),
 
+gateway_usage as (
+    select * from {{ ref('stg_gateway__usage') }}
+),
+
 parts as (
     select
         spend_logs.* exclude (
@@ -63,6 +67,9 @@ named as (
         coalesce(status, 'success') as status,
         -- The whole charge of a batch of several models stands on its first model.
         case when part_number = 1 then spend end as gateway_cost,
+        -- What LiteLLM writes is its own reckoning by a price list, in US dollars.
+        'USD' as logged_currency,
+        'rule' as default_billed_basis,
         coalesce(usage_prompt_tokens, prompt_tokens) as prompt_tokens,
         coalesce(usage_completion_tokens, completion_tokens) as completion_tokens,
         * exclude (
@@ -73,11 +80,109 @@ named as (
     from parts
 ),
 
+mapped as (
+    select
+        gateway,
+        gateway_preset,
+        request_id,
+        started_at,
+        ended_at,
+        api_key_id,
+        1 as part_number,
+        1 as part_count,
+        {{ gateway_call_family('endpoint') }} as endpoint,
+        coalesce(provider, {{ routing_prefix('model') }}) as price_provider,
+        upstream_provider,
+        model as price_model,
+        model as logged_model,
+        model_group,
+        stated_tier,
+        is_batch or coalesce(stated_tier = 'batch', false) as is_batch,
+        region,
+        routing_mode,
+        cache_hit,
+        status,
+        cast(http_status as varchar) as error_code,
+        error_type as error_class,
+        is_internal,
+        is_byok,
+        is_streaming as stated_is_streaming,
+        latency_ms as request_duration_ms,
+        retries as attempted_retries,
+        fallbacks as attempted_fallbacks,
+        fallback_from_model as original_model_group,
+        trace_id as litellm_call_id,
+        session_id,
+        api_key_name,
+        user_id,
+        customer_id,
+        customer_segment,
+        team_id,
+        team_name,
+        project_id,
+        organization_id,
+        environment,
+        workflow,
+        cost_center,
+        budget_owner,
+        ticket,
+        client_ip,
+        user_agent,
+        gateway_cost,
+        gateway_provider_cost,
+        logged_currency,
+        default_billed_basis,
+        has_usage,
+        prompt_tokens,
+        completion_tokens,
+        cached_read_tokens as cached_tokens,
+        cache_write_tokens,
+        cache_write_5m_tokens,
+        cache_write_30m_tokens,
+        cache_write_1h_tokens,
+        cache_write_12h_tokens,
+        input_audio_tokens as prompt_audio_tokens,
+        input_audio_cached_tokens as prompt_cached_audio_tokens,
+        input_image_tokens as prompt_image_tokens,
+        input_video_tokens as prompt_video_tokens,
+        input_tool_tokens as tool_use_tokens,
+        reasoning_tokens,
+        output_audio_tokens as completion_audio_tokens,
+        output_image_tokens as completion_image_tokens,
+        {% for name in gateway_quantities() -%}
+        {{ name }} as stated_{{ name }},
+        {% endfor -%}
+        input_characters as character_count,
+        input_images as prompt_image_count,
+        output_images as output_image_count,
+        ocr_pages,
+        rerank_searches as query_count,
+        web_search_calls as web_search_requests,
+        maps_grounding_calls as maps_grounding_requests,
+        input_audio_seconds as prompt_audio_seconds,
+        input_video_seconds as prompt_video_seconds,
+        output_audio_seconds,
+        output_video_seconds,
+        _source,
+        _load_batch_id,
+        _source_file,
+        _source_line,
+        _row_hash
+    from gateway_usage
+),
+
+-- By name: what one side does not know is null there.
+together as (
+    select * from named
+    union all by name
+    select * from mapped
+),
+
 tiered as (
     select
         * exclude (stated_tier),
         {{ service_tier_name('stated_tier') }} as service_tier
-    from named
+    from together
 )
 
 select * from tiered

@@ -18,16 +18,23 @@ from orchestration.warehouse.transform import CI_TAG, NodeResult
 # Everything that writes the warehouse shares one slot: DuckDB has one writer.
 WAREHOUSE_POOL = "warehouse"
 PUBLISHED = dg.AssetKey(["published", "tollbook"])
-RAW_KEYS = {
-    **{
-        dg.AssetKey(["raw", table.name]): kind.name
-        for kind in ROW_KINDS.values()
-        for table in (kind.table, *kind.children)
-    },
-    dg.AssetKey(["raw", "litellm__contested_requests"]): "litellm_spend_logs",
-    dg.AssetKey(["raw", PRICE_ENTRIES.name]): PRICE_CATALOG,
-    dg.AssetKey(["raw", PRICE_POINTS.name]): PRICE_CATALOG,
-}
+
+
+def _raw_keys() -> dict[dg.AssetKey, tuple[str, ...]]:
+    """The file kinds that fill each table of raw."""
+    kinds: dict[str, tuple[str, ...]] = {
+        PRICE_ENTRIES.name: (PRICE_CATALOG,),
+        PRICE_POINTS.name: (PRICE_CATALOG,),
+    }
+    for kind in ROW_KINDS.values():
+        tables = [each.name for each in (kind.table, *kind.children)]
+        tables += [kind.table.contested] if kind.table.contested else []
+        for table in tables:
+            kinds[table] = (*kinds.get(table, ()), kind.name)
+    return {dg.AssetKey(["raw", table]): names for table, names in kinds.items()}
+
+
+RAW_KEYS = _raw_keys()
 LEDGER_KEYS = (
     dg.AssetKey(["audit", "load_batches"]),
     dg.AssetKey(["audit", "row_flags"]),
@@ -129,8 +136,13 @@ def load_asset(runtime: Runtime) -> dg.AssetsDefinition:
     }
     everything = sorted({key for keys in folders.values() for key in keys})
     specs = [
-        dg.AssetSpec(key, group_name="load", kinds={"python", "duckdb"}, deps=folders[kind])
-        for key, kind in RAW_KEYS.items()
+        dg.AssetSpec(
+            key,
+            group_name="load",
+            kinds={"python", "duckdb"},
+            deps=sorted({folder for kind in kinds for folder in folders[kind]}),
+        )
+        for key, kinds in RAW_KEYS.items()
     ]
     specs += [
         dg.AssetSpec(key, group_name="load", kinds={"python", "duckdb"}, deps=everything)

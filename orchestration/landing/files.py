@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from orchestration.config import FILE_SOURCE_KINDS, SourceSettings
+from orchestration.config import FILE_SOURCE_KINDS, MAPPED_KINDS, SourceSettings
 from orchestration.core.refusals import RefusedError
 
 # A file still being copied changes its size; one at rest for this long is taken.
@@ -21,7 +21,16 @@ SETTLE_SECONDS = 2.0
 EVIDENCE_SUFFIX = ".scrubbed.parquet"
 _FORMAT = re.compile(r"\.(jsonl|json|csv|parquet)(\.gz|\.zst)?\Z", re.IGNORECASE)
 _IGNORED_SUFFIXES = (".tmp", ".part")
-_FILE_KINDS = frozenset({*FILE_SOURCE_KINDS, "litellm_spend_logs", "stripe", "razorpay"})
+_FILE_KINDS = frozenset(
+    {
+        *FILE_SOURCE_KINDS,
+        *MAPPED_KINDS,
+        "litellm_spend_logs",
+        "openrouter_activity",
+        "stripe",
+        "razorpay",
+    }
+)
 
 
 class UnsettledFileError(Exception):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from typing import Any
 
@@ -11,14 +11,17 @@ from orchestration.core.refusals import RefusedError
 from orchestration.landing.json_text import decode_row
 from orchestration.sources import (
     contract_files,
+    gateway_usage,
     invoices,
     litellm_daily_spend,
     litellm_spend_logs,
+    openrouter_activity,
     openrouter_credits,
     owners,
     razorpay,
     stripe,
 )
+from orchestration.sources.gateway_mapping import GatewayMapping
 from orchestration.sources.records import Expansion, Part, RawTable, Record, RecordContext
 
 
@@ -39,6 +42,8 @@ class FileKind:
         expand: Rows of a file to the rows that are read, where a thing spans several of them.
         lay_out: Raw value to its allow-listed fields by the columns of raw, where the source nests
             them; `read_row` reads the laid-out form as well.
+        is_mapped: Whether a mapping says which field is which.
+        mapping: That mapping, once a source is known.
     """
 
     name: str
@@ -52,15 +57,33 @@ class FileKind:
     validity: Callable[[Record], tuple[tuple[Any, ...], date, date] | None] | None = None
     expand: Callable[[Iterable[Part], RecordContext], Expansion] | None = None
     lay_out: Callable[[Mapping[str, Any]], Mapping[str, Any]] | None = None
+    is_mapped: bool = False
+    mapping: GatewayMapping | None = None
+
+    def mapped_by(self, mapping: GatewayMapping | None) -> FileKind:
+        """The kind as the files of one source are read; itself where it needs no mapping."""
+        if not self.is_mapped or mapping is None:
+            return self
+        return replace(
+            self,
+            mapping=mapping,
+            required=mapping.required_names,
+            json_fields=mapping.json_fields,
+            read_row=lambda row, context: gateway_usage.read_gateway_usage(row, context, mapping),
+        )
 
     def missing(self, fields: Collection[str]) -> list[str]:
         """The required fields that are not there; none where an alternative is complete."""
+        if self.mapping is not None:
+            return self.mapping.missing(fields)
         if any(set(each) <= set(fields) for each in self.alternatives):
             return []
         return [name for name in self.required if name not in fields]
 
-    def resembles(self, fields: Collection[str]) -> bool:
+    def resembles(self, fields: Mapping[str, Any]) -> bool:
         """Whether a row has a telling field of this kind, so that the file may be of it."""
+        if self.mapping is not None:
+            return self.mapping.resembles(fields)
         telling = {*self.required[1:], *(name for each in self.alternatives for name in each)}
         return any(name in fields for name in telling)
 
@@ -137,6 +160,23 @@ def _of_contract(
     return FileKind(name=name, table=table, required=required, read_row=read)
 
 
+def _without_mapping(_row: Mapping[str, Any], _context: RecordContext) -> Record:
+    reason = "no mapping says which field is which; name one as `mapping:` of its source"
+    raise RefusedError("schema_mismatch", reason)
+
+
+def _mapped_kind(name: str) -> FileKind:
+    """A kind whose rows become usage records by a mapping."""
+    return FileKind(
+        name=name,
+        table=gateway_usage.GATEWAY_USAGE,
+        required=("request_id",),
+        read_row=_without_mapping,
+        may_hold_content=True,
+        is_mapped=True,
+    )
+
+
 ROW_KINDS = {
     kind.name: kind
     for kind in (
@@ -148,6 +188,15 @@ ROW_KINDS = {
             read_row=litellm_spend_logs.read_spend_log,
             json_fields=litellm_spend_logs.JSON_FIELDS,
             may_hold_content=True,
+        ),
+        _mapped_kind("gateway_usage"),
+        _mapped_kind("openrouter_generations"),
+        _mapped_kind("cloudflare_ai_gateway"),
+        FileKind(
+            name="openrouter_activity",
+            table=openrouter_activity.ACTIVITY,
+            required=openrouter_activity.REQUIRED,
+            read_row=openrouter_activity.read_activity,
         ),
         FileKind(
             name="gateway_counts",

@@ -35,6 +35,8 @@ _WHITESPACE = b" \t\r\n"
 _LINES_IN_DOUBT = 10_000
 
 ColumnsFound = Callable[[list[str]], None]
+# The rows wrapped in a document or a line; None where it is not wrapped.
+Unpack = Callable[[Any], list[Any] | None]
 
 
 @dataclass(slots=True)
@@ -66,31 +68,55 @@ def _content_of(value: Any) -> bytes:
 
 
 def read_rows(
-    file: LandedFile, limits: LimitSettings, *, columns_found: ColumnsFound = lambda _names: None
+    file: LandedFile,
+    limits: LimitSettings,
+    *,
+    columns_found: ColumnsFound = lambda _names: None,
+    unpack: Unpack | None = None,
+    default_format: str = "",
 ) -> Iterator[Row]:
     """Every row of a file, in file order.
 
     `columns_found` hears the columns of a CSV or Parquet file before its first row, and so also
-    those of a file without rows.
+    those of a file without rows. `unpack` takes the rows out of a JSON document or line that wraps
+    them; rows of lines are then counted by their position in the file. `default_format` is that of
+    a file whose name ends in none.
 
     Raises:
         RefusedError: a file code, when the file cannot be read as what it claims to be.
     """
+    file_format = file.format or default_format
     with open_regular(file.path) as raw:
-        if file.format == "parquet":
+        if file_format == "parquet":
             yield from _parquet_rows(_seekable(raw, file, limits), limits, columns_found)
             return
         stream = bounded(raw, file, limits)
-        if file.format == "jsonl":
-            yield from _json_line_rows(stream, limits)
-        elif file.format == "json":
-            yield from _json_rows(stream)
-        elif file.format == "csv":
+        if file_format == "jsonl":
+            yield from _unpacked(_json_line_rows(stream, limits), unpack)
+        elif file_format == "json":
+            yield from _unpacked(_json_rows(stream, unpack), unpack)
+        elif file_format == "csv":
             yield from _csv_rows(stream, limits, columns_found)
         else:
             raise RefusedError(
                 "unknown_format", "expected .jsonl, .json, .csv or .parquet, plain, .gz or .zst"
             )
+
+
+def _unpacked(rows: Iterator[Row], unpack: Unpack | None) -> Iterator[Row]:
+    """The rows, with those that wrap several replaced by what they wrap."""
+    if unpack is None:
+        yield from rows
+        return
+    number = 0
+    for row in rows:
+        wrapped = unpack(row.value)
+        # What is wrapped has no bytes of its own.
+        inner = [row] if wrapped is None else [Row(0, value) for value in wrapped]
+        for each in inner:
+            number += 1
+            each.line = number
+            yield each
 
 
 def bounded(raw: IO[bytes], file: LandedFile, limits: LimitSettings) -> BoundedStream:
@@ -273,19 +299,21 @@ def whole_lines(stream: BoundedStream, line_bytes: int) -> Iterator[bytes]:
 # ---------------------------------------------------------------- JSON documents
 
 
-def _json_rows(stream: BoundedStream) -> Iterator[Row]:
+def _json_rows(stream: BoundedStream, unpack: Unpack | None = None) -> Iterator[Row]:
     start = stream.beginning()
     if start:
         refuse_other_encodings(start)
-        yield from _document_rows(stream.read_all())
+        yield from _document_rows(stream.read_all(), unpack)
 
 
-def _document_rows(data: bytes) -> Iterator[Row]:
+def _document_rows(data: bytes, unpack: Unpack | None = None) -> Iterator[Row]:
     document, is_sound = _read_document(data)
-    if isinstance(document, dict) and isinstance(document.get("data"), list):
-        if isinstance(document, RepeatedKeyObject):
-            reason = f"{named(document.repeated)} stands twice beside the rows"
-            raise RefusedError("duplicate_json_key", reason)
+    wrapped = None if unpack is None else unpack(document)
+    if wrapped is not None:
+        _refuse_repeated_beside_rows(document)
+        document = wrapped
+    elif isinstance(document, dict) and isinstance(document.get("data"), list):
+        _refuse_repeated_beside_rows(document)
         document = document["data"]
     elif isinstance(document, dict) and _is_collection(document):
         document = document["items"]
@@ -304,6 +332,12 @@ def _document_rows(data: bytes) -> Iterator[Row]:
 def _is_collection(document: dict[str, Any]) -> bool:
     """Whether this is a page of Razorpay's, whose rows are its items."""
     return document.get("entity") == "collection" and isinstance(document.get("items"), list)
+
+
+def _refuse_repeated_beside_rows(document: Any) -> None:
+    if isinstance(document, RepeatedKeyObject):
+        reason = f"{named(document.repeated)} stands twice beside the rows"
+        raise RefusedError("duplicate_json_key", reason)
 
 
 def _rows_of_tables(document: dict[str, Any]) -> list[Any] | None:

@@ -180,6 +180,7 @@ SPEND_LOGS = RawTable(
     ),
     key=("request_id", "started_at", "api_key_id"),
     event_at="started_at",
+    contested="litellm__contested_requests",
 )
 BATCH_USAGE = RawTable(
     name="litellm__batch_usage",

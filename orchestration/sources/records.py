@@ -47,12 +47,15 @@ class RawTable:
         columns: The allow-listed columns, without lineage.
         key: Columns of the natural key; the gateway or source name precedes it.
         event_at: The column whose UTC day a row belongs to.
+        contested: Table of raw that names the request ids landed more than once; None where rows
+            have no such id.
     """
 
     name: str
     columns: tuple[Column, ...]
     key: tuple[str, ...]
     event_at: str
+    contested: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +72,8 @@ class RecordContext:
         closed_until: From when on no period of any account is closed; None where none is.
         webhook_secret: What the source's webhooks are signed with; None: they are not verified.
         accepts_test_mode: Whether payments in a processor's test mode count as payments.
+        stated_at: When the file was observed, by its name; None where that says nothing.
+        source_priority: Which of two sources of one gateway holds where they differ: the higher.
     """
 
     as_of: datetime
@@ -81,6 +86,8 @@ class RecordContext:
     closed_until: datetime | None = None
     webhook_secret: str | None = field(default=None, repr=False)
     accepts_test_mode: bool = False
+    stated_at: datetime | None = None
+    source_priority: int = 0
 
 
 @dataclass(slots=True)

@@ -140,9 +140,15 @@ def _tripped_guard(connection: duckdb.DuckDBPyConnection, scope: Scope) -> str:
         select
             (
                 select coalesce(sum(rows_loaded), 0) from audit.load_batches
-                where status = 'loaded' and kind = 'litellm_spend_logs'
+                where status = 'loaded' and kind in (
+                    'litellm_spend_logs', 'gateway_usage', 'openrouter_generations',
+                    'cloudflare_ai_gateway'
+                )
             ),
-            (select count(*) from raw.litellm__spend_logs),
+            (
+                (select count(*) from raw.litellm__spend_logs)
+                + (select count(*) from raw.gateway__usage)
+            ),
             (
                 select coalesce(sum(rows_quarantined), 0) from audit.load_batches
                 where status = 'loaded'
@@ -162,7 +168,7 @@ def _tripped_guard(connection: duckdb.DuckDBPyConnection, scope: Scope) -> str:
             )
         """).fetchall()[0]
     if loaded != raw:
-        return f"raw holds {raw} spend logs, the ledger {loaded}"
+        return f"raw holds {raw} usage rows, the ledger {loaded}"
     if refused != quarantined:
         return f"quarantine holds {quarantined} rows, the ledger {refused}"
     return f"{gone} price sets in use changed" if gone else ""

@@ -31,13 +31,30 @@ class Invariant:
 
 # Newest observation of every billable attempt, read from raw without the models' help.
 _EFFECTIVE = """
-    select *
-    from raw.litellm__spend_logs
-    where {started}
-    qualify row_number() over (
-        partition by _gateway, request_id, started_at, api_key_id
-        order by source_version_at desc nulls last, observed_at desc nulls last, _row_hash desc
-    ) = 1
+    (
+        select _gateway, started_at, spend, greatest(coalesce(batch_model_count, 1), 1) as records
+        from raw.litellm__spend_logs
+        where {started}
+        qualify row_number() over (
+            partition by _gateway, request_id, started_at, api_key_id
+            order by source_version_at desc nulls last, observed_at desc nulls last, _row_hash desc
+        ) = 1
+    )
+    union all
+    (
+        select _gateway, started_at, charge, 1
+        from raw.gateway__usage
+        where {started}
+        qualify row_number() over (
+            partition by _gateway, request_id, started_at, api_key_id
+            order by
+                source_priority desc,
+                case when status = 'pending' then 1 else 0 end,
+                source_version_at desc nulls last,
+                observed_at desc nulls last,
+                _row_hash desc
+        ) = 1
+    )
 """
 
 _MEASURES = """
@@ -65,13 +82,21 @@ INVARIANTS = (
             ) as q on b.load_batch_id = q.load_batch_id
             left join (
                 select _load_batch_id, count(*) as rows
-                from raw.litellm__spend_logs where {started} group by all
+                from (
+                    select _load_batch_id from raw.litellm__spend_logs where {started}
+                    union all
+                    select _load_batch_id from raw.gateway__usage where {started}
+                )
+                group by all
             ) as r on b.load_batch_id = r._load_batch_id
             where
                 {batches} and (
                 (b.status = 'loaded' and b.rows_quarantined <> coalesce(q.rows, 0))
-                or (b.kind = 'litellm_spend_logs' and b.status = 'loaded'
-                    and b.rows_loaded <> coalesce(r.rows, 0))
+                or (b.kind in (
+                        'litellm_spend_logs', 'gateway_usage', 'openrouter_generations',
+                        'cloudflare_ai_gateway'
+                    )
+                    and b.status = 'loaded' and b.rows_loaded <> coalesce(r.rows, 0))
                 )
         """,
     ),
@@ -84,7 +109,7 @@ INVARIANTS = (
             with effective as ({_EFFECTIVE}),
             expected as (
                 select _gateway as gateway, cast(started_at as date) as day,
-                    sum(greatest(coalesce(batch_model_count, 1), 1)) as rows
+                    sum(records) as rows
                 from effective group by all
             ),
             found as (

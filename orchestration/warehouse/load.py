@@ -14,7 +14,7 @@ from typing import Any
 
 import duckdb
 
-from orchestration.config import Runtime
+from orchestration.config import Runtime, mapping_of
 from orchestration.core.refusals import (
     FILE_NOTE_CODES,
     WHOLE_CODES,
@@ -208,6 +208,7 @@ def _load_content(
     context = replace(
         read_context(runtime, file.source.gateway_name, source=file.source.name),
         observed_at=cache(lambda: _observed_at(runtime, file.name, batch)),
+        stated_at=stated_observation(file.name, None),
     )
     reading = _Reading(connection, file, runtime, context, progress)
     kind = reading.stage()
@@ -245,6 +246,7 @@ class _Reading:
         self.runtime = runtime
         self.context = context
         self.progress = progress
+        self.mapping = mapping_of(runtime, file.source)
         self.rows_in = 0
         self.quarantined: list[Quarantined] = []
         self.has_required = False
@@ -282,7 +284,13 @@ class _Reading:
         return kind if kind is not None and kind.name == "litellm_spend_logs" else None
 
     def _stage_file(self) -> FileKind:
-        rows = read_rows(self.file, self.runtime.settings.limits, columns_found=self._hear_columns)
+        rows = read_rows(
+            self.file,
+            self.runtime.settings.limits,
+            columns_found=self._hear_columns,
+            unpack=None if self.mapping is None else self.mapping.unpack,
+            default_format=(self.mapping and self.mapping.format) or "",
+        )
         head = _up_to_first_readable(rows)
         kind = self._recognise(head)
         self._create_incoming(kind)
@@ -336,7 +344,14 @@ class _Reading:
         name = recognise(self.file.kinds, fields)
         if name not in ROW_KINDS:
             raise RefusedError("schema_mismatch", f"kind {name} is not read by this version")
-        return ROW_KINDS[name]
+        kind = ROW_KINDS[name].mapped_by(self.mapping)
+        if kind.is_mapped and kind.mapping is None:
+            raise RefusedError(
+                "schema_mismatch",
+                f"no mapping says which field is which; give source {self.file.source.name} "
+                "`mapping:` or `preset:` in tollbook.yml",
+            )
+        return kind
 
     def _all_unreadable(self) -> bool:
         return all(q.refusal.code in _UNREADABLE for q in self.quarantined) and (

@@ -140,7 +140,8 @@ def has_sync_news(runtime: Runtime) -> str | None:
             if files or ledger.missing_batches(runtime.home):
                 return _said(files) if files else "the warehouse has lost load batches"
             if connection.execute(
-                "select 1 from audit.touched_days where table_name = 'litellm__spend_logs' limit 1"
+                "select 1 from audit.touched_days "
+                "where table_name in ('litellm__spend_logs', 'gateway__usage') limit 1"
             ).fetchall():
                 return "days of loaded usage are not built yet"
             reason = _unpublished(connection, runtime)

@@ -13,7 +13,7 @@ from typing import Any
 import duckdb
 import msgspec
 
-from orchestration.config import Runtime
+from orchestration.config import Runtime, SourceSettings, mapping_of
 from orchestration.core.refusals import (
     FILE_NOTE_CODES,
     ROW_CODES,
@@ -24,8 +24,15 @@ from orchestration.core.refusals import (
 )
 from orchestration.landing.json_text import decode_row
 from orchestration.landing.kinds import ROW_KINDS, FileKind
+from orchestration.landing.observed import stated_observation
 from orchestration.sources import litellm_spend_logs as spend_logs
 from orchestration.sources import owners
+from orchestration.sources.gateway_mapping import (
+    FLAG_FIELDS,
+    PERSONAL_FIELDS,
+    TEXT_FIELDS,
+    find,
+)
 from orchestration.sources.records import Record, RecordContext, read_key_id
 from orchestration.warehouse import evidence, privacy, staged
 from orchestration.warehouse.closed_periods import closed_period_test, closed_until
@@ -314,6 +321,42 @@ def _numbers(holder: Mapping[str, Any], part: str) -> dict[str, Any]:
     return {name: value for name, value in numbers.items() if isinstance(value, Decimal)}
 
 
+def _keep_gateway_usage(
+    kept: _Kept, kind: FileKind, row: Mapping[str, Any], context: RecordContext
+) -> None:
+    """The mapped fields by the names the mapping has for them, one beside the other."""
+    mapping = kind.mapping
+    if mapping is None:
+        return
+    row = {**row, **{name: _decoded(row.get(name)) for name in kind.json_fields}}
+    key = mapping.fields.get("api_key_id")
+    # A field that may hold a key is kept as its hash; one that holds its id, as an id.
+    keys = key.names if key is not None and key.hash_if_raw else ()
+    ids = {*mapping.fields["request_id"].names, *(key.names if key is not None else ())}
+    kept_people = [name for name in PERSONAL_FIELDS if getattr(context, f"keep_{name}")]
+    texts = {
+        name
+        for ours in ("status", *TEXT_FIELDS, *FLAG_FIELDS, *kept_people)
+        if ours in mapping.fields
+        for name in mapping.fields[ours].names
+    }
+    for name in sorted(mapping.named):
+        value = find(row, name)
+        if name in mapping.personal_names - texts:
+            # Without it an id it is part of cannot be made again.
+            kept.not_kept.update({name} & ids if value is not None else ())
+        elif name in keys:
+            kept.add_key(name, value)
+        elif name in ids:
+            kept.add_id(name, value)
+        else:
+            kept.add(name, value, is_figure=name not in texts)
+    if "observed_at" not in mapping.named:
+        kept.add("observed_at", row.get("observed_at"), is_figure=True)
+    if mapping.has_unknown(row):
+        kept.codes.add("schema_drift")
+
+
 def _keep_owner(
     kept: _Kept, _kind: FileKind, row: Mapping[str, Any], context: RecordContext
 ) -> None:
@@ -343,6 +386,7 @@ _KEEPERS: dict[str, _Keeper] = {
     "litellm_spend_logs": _keep_spend_log,
     "owners": _keep_owner,
     "invoices": _keep_invoice_line,
+    **{kind.name: _keep_gateway_usage for kind in ROW_KINDS.values() if kind.is_mapped},
 }
 
 
@@ -492,7 +536,12 @@ def _retry_rows(
         "where load_batch_id = ? order by line_number",
         [batch.load_batch_id],
     ).fetchall()
-    context = read_context(runtime, batch.gateway, source=batch.source)
+    if kind is not None:
+        kind = kind.mapped_by(mapping_of(runtime, _source_of(runtime, batch)))
+    context = replace(
+        read_context(runtime, batch.gateway, source=batch.source),
+        stated_at=stated_observation(batch.file_name, None),
+    )
     read = [_read_again(kind, context, *row) for row in stored]
     passed = [(each.line, each.record) for each in read if each.record is not None]
     refused = [each.refusal for each in read if each.refusal is not None]
@@ -525,7 +574,16 @@ def read_context(runtime: Runtime, gateway: str, *, source: str) -> RecordContex
         closed_until=closed_until(runtime.seeds),
         webhook_secret=mine.webhook_secret if mine is not None else None,
         accepts_test_mode=mine is not None and mine.accepts_test_mode,
+        source_priority=mine.source_priority if mine is not None else 0,
     )
+
+
+def _source_of(runtime: Runtime, batch: Batch) -> SourceSettings:
+    """The source a file came from; one that is no longer configured goes by what is known of it."""
+    for source in runtime.settings.sources:
+        if source.name == batch.source:
+            return source
+    return SourceSettings(name=batch.source, kind=batch.kind, gateway=batch.gateway)
 
 
 def _read_again(

@@ -288,7 +288,8 @@ AUDIT_TABLES = (
 def raw_tables() -> tuple[RawTable, ...]:
     """Every table of schema raw."""
     tables = [table for kind in ROW_KINDS.values() for table in (kind.table, *kind.children)]
-    return (*tables, PRICE_ENTRIES, PRICE_POINTS)
+    # Several kinds may fill one table.
+    return (*dict.fromkeys(tables), PRICE_ENTRIES, PRICE_POINTS)
 
 
 def create_schema(connection: duckdb.DuckDBPyConnection) -> None:
@@ -319,14 +320,15 @@ def create_schema(connection: duckdb.DuckDBPyConnection) -> None:
     if "reference.refused_seed_rows" not in existing:
         meaning = "One row per thing wrong with a row of people's reference data."
         _create(connection, "reference.refused_seed_rows", meaning, _REFUSED_SEED_ROWS)
-    if "raw.litellm__contested_requests" not in existing:
-        _create_contested(connection)
     if "raw.kept_detail" not in existing:
         meaning = "One row: from when on records keep what tells people and conversations apart."
         _create(connection, "raw.kept_detail", meaning, _KEPT_DETAIL)
     if "raw.forgotten_persons" not in existing:
         meaning = "One row per person who is to be forgotten, by a salted hash of the id."
         _create(connection, "raw.forgotten_persons", meaning, _FORGOTTEN_PERSONS)
+    for name in dict.fromkeys(table.contested for table in raw_tables()):
+        if name is not None and f"raw.{name}" not in existing:
+            _create_contested(connection, name)
 
 
 def _has_column(
@@ -383,10 +385,10 @@ def _create_audit(connection: duckdb.DuckDBPyConnection, audit: AuditTable) -> N
     _create(connection, f"audit.{audit.name}", audit.description, audit.columns)
 
 
-def _create_contested(connection: duckdb.DuckDBPyConnection) -> None:
+def _create_contested(connection: duckdb.DuckDBPyConnection, name: str) -> None:
     _create(
         connection,
-        "raw.litellm__contested_requests",
+        f"raw.{name}",
         "Request ids of which raw holds more than one row: restated, repeated or colliding.",
         (
             ("_gateway", "varchar", "Gateway."),

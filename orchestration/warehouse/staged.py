@@ -264,8 +264,8 @@ def note_touched(connection: duckdb.DuckDBPyConnection, table: str, day: date) -
 
 def _note_touched(connection: duckdb.DuckDBPyConnection, kind: FileKind, batch: Batch) -> None:
     table = kind.table
-    if kind.name == "litellm_spend_logs":
-        _note_contested(connection, batch)
+    if table.contested is not None:
+        _note_contested(connection, table, batch)
     connection.execute(f"""
         insert into audit.touched_days
         select {quoted(table.name)}, day from (
@@ -279,38 +279,38 @@ def _note_touched(connection: duckdb.DuckDBPyConnection, kind: FileKind, batch: 
         """)
 
 
-def _note_contested(connection: duckdb.DuckDBPyConnection, batch: Batch) -> None:
+def _note_contested(connection: duckdb.DuckDBPyConnection, table: RawTable, batch: Batch) -> None:
     """Remember ids that raw now holds more than once, and the days of all their rows."""
     gateway = quoted(batch.gateway)
     connection.execute(f"""
         create or replace temp table newly_contested as
         select r.request_id
-        from raw.litellm__spend_logs as r
+        from raw.{table.name} as r
         where r._gateway = {gateway} and r.request_id in (
             select i.request_id
-            from incoming_litellm__spend_logs as i
+            from incoming_{table.name} as i
             where i._source_line not in (select _source_line from known_lines)
         )
         group by r.request_id
         having count(*) > 1
         """)
     connection.execute(f"""
-        insert into raw.litellm__contested_requests
+        insert into raw.{table.contested}
         select {gateway}, request_id from newly_contested
         where request_id not in (
-            select request_id from raw.litellm__contested_requests where _gateway = {gateway}
+            select request_id from raw.{table.contested} where _gateway = {gateway}
         )
         """)
     connection.execute(f"""
         insert into audit.touched_days
-        select distinct 'litellm__spend_logs', cast(started_at as date)
-        from raw.litellm__spend_logs
+        select distinct {quoted(table.name)}, cast({table.event_at} as date)
+        from raw.{table.name}
         where
             _gateway = {gateway}
             and request_id in (select request_id from newly_contested)
-            and cast(started_at as date) not in (
+            and cast({table.event_at} as date) not in (
                 select touched_date
                 from audit.touched_days
-                where table_name = 'litellm__spend_logs'
+                where table_name = {quoted(table.name)}
             )
         """)

@@ -43,6 +43,8 @@ DAY_MARTS = "day_marts"
 CI_TAG = "ci"
 _THRESHOLDS = "context_thresholds"
 _RAW_USAGE = "litellm__spend_logs"
+# Tables of raw whose rows become usage records; a day touched in one of them is built.
+RAW_USAGE_TABLES = (_RAW_USAGE, "gateway__usage")
 _RAW_PRICES = "price_catalog__entries"
 _RAW_OWNERS = frozenset({OBSERVATIONS.name, *(table.raw_name for table in OWNER_TABLES)})
 # Under these names price_sets and int_owners__resolved note the days on which records are priced
@@ -119,7 +121,7 @@ def plan_build(
     touched = connection.execute(
         "select table_name, cast(touched_date as varchar) from audit.touched_days order by all"
     ).fetchall()
-    days = tuple(sorted({day for table, day in touched if table == _RAW_USAGE}))
+    days = tuple(sorted({day for table, day in touched if table in RAW_USAGE_TABLES}))
     thresholds = _thresholds(connection)
     fingerprint = inputs_fingerprint(runtime)
     has_new_catalog = any(table == _RAW_PRICES for table, _ in touched)
@@ -556,7 +558,8 @@ def remember_build(
 
 def remember_sync(connection: duckdb.DuckDBPyConnection, nodes: Sequence[NodeResult]) -> None:
     """Note that the marts of days cover what raw holds; the others are left to the next build."""
-    built = f"table_name in ('{_RAW_USAGE}', '{_REPRICED}', '{_REOWNED}')"
+    names = ", ".join(f"'{name}'" for name in (*RAW_USAGE_TABLES, _REPRICED, _REOWNED))
+    built = f"table_name in ({names})"
     days = connection.execute(
         f"select distinct cast(touched_date as varchar) from audit.touched_days where {built}"
     ).fetchall()

@@ -3,7 +3,13 @@
 
 with usage as (
     select * from {{ ref('usage_records') }}
-    where duplicate_of is null and fx_rate is null and (logged_cost <> 0 or list_cost is null)
+    where
+        duplicate_of is null
+        and (
+            (fx_rate is null and (logged_cost <> 0 or list_cost is null))
+            -- An amount that could not be converted, for there is no rate from its currency.
+            or (logged_cost <> 0 and gateway_cost is null)
+        )
 ),
 
 grouped as (
@@ -26,7 +32,8 @@ described as (
         *,
         'source_currency' as subject_type,
         source || '/' || currency as subject_id,
-        'select * from marts.usage_records where fx_rate is null and billing_month = '
+        'select * from marts.usage_records where (fx_rate is null or gateway_cost is null) '
+        || 'and logged_currency = ' || {{ as_literal('currency') }} || ' and billing_month = '
         || {{ as_literal('billing_month') }}
         || ' and account_id = ' || {{ as_literal('account_id') }}
         || ' and source = ' || {{ as_literal('source') }} as evidence

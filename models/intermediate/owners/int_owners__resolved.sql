@@ -114,7 +114,7 @@ billed as (
         named.*,
         coalesce(scoped.account_id, 'unassigned') as account_id,
         coalesce(scoped.billing_mode, 'managed') as scope_billing_mode,
-        coalesce(scoped.billed_basis, 'rule') as billed_basis,
+        scoped.billed_basis,
         coalesce(accounts.currency, 'USD') as currency,
         coalesce(accounts.time_zone, 'UTC') as time_zone,
         accounts.baseline_model,

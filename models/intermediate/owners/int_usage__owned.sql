@@ -13,7 +13,7 @@ owners as (
 
 {%- set resolved = [
     "team_id", "team_name", "project_id", "tagged_project_id", "organization_id", "user_id",
-    "api_key_name", "list_cost", "gateway_cost", "cost_status",
+    "api_key_name", "list_cost", "gateway_cost", "gateway_provider_cost", "cost_status",
 ] + owner_labels() %}
 
 joined as (
@@ -42,9 +42,11 @@ joined as (
         -- Traffic on the caller's own subscription, whatever the account's other traffic is.
         case
             when usage.used_client_oauth_token then 'subscription'
+            when usage.is_byok then 'byok'
             else owners.scope_billing_mode
         end as billing_mode,
-        owners.billed_basis,
+        -- Where no scope says how an account is billed, its gateway does.
+        coalesce(owners.billed_basis, usage.default_billed_basis, 'rule') as billed_basis,
         owners.currency,
         owners.fx_rate,
         case
@@ -52,7 +54,8 @@ joined as (
             else owners.first_billing_date
         end as billing_date,
         usage.gateway_cost as logged_cost,
-        {{ converted('usage.gateway_cost', 'owners.fx_rate') | indent(8) }} as gateway_cost,
+        {{ in_account_currency('gateway_cost') | indent(8) }} as gateway_cost,
+        {{ in_account_currency('gateway_provider_cost') | indent(8) }} as gateway_provider_cost,
         {{ converted('usage.list_cost', 'owners.fx_rate') | indent(8) }} as list_cost,
         case
             when usage.list_cost > 0 and owners.fx_rate is null then 'unpriced'
