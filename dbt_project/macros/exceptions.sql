@@ -22,3 +22,11 @@
 {% macro as_literal(column) -%}
     ('''' || replace({{ column }}, '''', '''''') || '''')
 {%- endmacro %}
+
+{#- A query of the usage records whose columns have the values of this row; NULL is a value too. -#}
+{% macro records_with(columns) -%}
+    'select * from marts.usage_records where duplicate_of is null'
+    {%- for column in columns %}
+        || coalesce(' and {{ column }} = ' || {{ as_literal('cast(' ~ column ~ ' as varchar)') }}, ' and {{ column }} is null')
+    {%- endfor %}
+{%- endmacro %}

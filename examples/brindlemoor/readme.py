@@ -11,6 +11,7 @@ from brindlemoor.company import KEYS, LAB_TEAMS, TEAMS, Key
 from brindlemoor.observers import LostRequests, plain, unlogged_calls, zulu
 from brindlemoor.prices import ZERO
 from brindlemoor.spend_logs import failed_at_once, logged_model
+from brindlemoor.worth_knowing import worth_knowing
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +24,7 @@ class Fault:
 
 
 KEY_COLUMNS = ("key", "api_key begins", "team", "cost center", "environment", "workflow")
-NUMBERS = ("rows", "records", "USD", "USD at stake")
+NUMBERS = ("rows", "records", "exceptions", "USD", "USD at stake")
 Test = Callable[[Call], object]
 
 
@@ -167,6 +168,10 @@ def readme_tables(calls: list[Call], lost: list[LostRequests]) -> dict[str, str]
             ("LiteLLM provider", "records", "USD"), [*money, ("all", records, plain(spend))]
         ),
         "faults": table(("exception", "where", "USD at stake"), planted),
+        "worth-knowing": table(
+            ("exception", "exceptions", "USD at stake"),
+            [(name, count, plain(amount)) for name, count, amount in worth_knowing(calls)],
+        ),
         "cases": table(("case", "rows"), cases),
         "keys": table(KEY_COLUMNS, [key_row(key) for key in KEYS.values()]),
     }

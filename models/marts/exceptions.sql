@@ -14,6 +14,26 @@ with exceptions as (
     select * from {{ ref('int_exceptions__missing_usage_records') }}
     union all
     select * from {{ ref('int_exceptions__currency_mismatches') }}
+    union all
+    select * from {{ ref('int_exceptions__orphan_keys') }}
+    union all
+    select * from {{ ref('int_exceptions__missing_owners') }}
+    union all
+    select * from {{ ref('int_exceptions__shared_keys') }}
+    union all
+    select * from {{ ref('int_exceptions__failed_retries') }}
+    union all
+    select * from {{ ref('int_exceptions__unapproved_batches') }}
+    union all
+    select * from {{ ref('int_exceptions__estimated_usage') }}
+    union all
+    select * from {{ ref('int_exceptions__clock_skews') }}
+    union all
+    select * from {{ ref('int_exceptions__stale_sources') }}
+    union all
+    select * from {{ ref('int_exceptions__price_drifts') }}
+    union all
+    select * from {{ ref('int_exceptions__spend_anomalies') }}
 ),
 
 final as (

@@ -61,6 +61,8 @@ final as (
         budget_owner,
         ticket,
         owner_resolution,
+        is_batch_allowed,
+        allowed_service_tiers,
         {% for unit in usage_units() -%}
         cast({{ unit.name }} as {{ unit_type(unit) }}) as {{ unit.name }},
         {% endfor -%}

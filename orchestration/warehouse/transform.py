@@ -230,6 +230,7 @@ def _lasting_variables(runtime: Runtime) -> dict[str, Any]:
     return {
         "price_list_order": list(settings.pricing.list_order),
         "price_backcast": settings.pricing.backcast,
+        "catalog_disagreement": str(settings.pricing.catalog_disagreement),
         "lost_after_minutes": int(settings.quality.lost_after.total_seconds() // 60),
     }
 

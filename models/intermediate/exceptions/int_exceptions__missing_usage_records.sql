@@ -10,19 +10,34 @@ compared as (
     where counted_requests > logged_requests
 ),
 
+-- The account that the key's other usage goes to.
+key_accounts as (
+    select
+        gateway,
+        api_key_id,
+        min(account_id) as account_id
+    from {{ ref('usage_records') }}
+    group by gateway, api_key_id
+),
+
 from_apps as (
     select
-        'unassigned' as account_id,
-        strftime(occurred_at, '%Y-%m') as billing_month,
+        coalesce(key_accounts.account_id, 'unassigned') as account_id,
+        strftime(app_requests.occurred_at, '%Y-%m') as billing_month,
         -- List prices are in USD, whatever the application expected to pay in.
         'USD' as currency,
-        list_cost as amount_at_stake,
-        request_id as evidence_keys,
+        app_requests.list_cost as amount_at_stake,
+        app_requests.request_id as evidence_keys,
         'app_request' as subject_type,
-        gateway || '/' || request_id as subject_id,
-        'select * from marts.usage_records where gateway = ' || {{ as_literal('gateway') }}
-        || ' and request_id = ' || {{ as_literal('request_id') }} as evidence
+        app_requests.gateway || '/' || app_requests.request_id as subject_id,
+        'select * from marts.usage_records where gateway = '
+        || {{ as_literal('app_requests.gateway') }}
+        || ' and request_id = ' || {{ as_literal('app_requests.request_id') }} as evidence
     from app_requests
+    left join key_accounts
+        on
+            app_requests.gateway = key_accounts.gateway
+            and app_requests.api_key_id = key_accounts.api_key_id
 ),
 
 from_counts as (

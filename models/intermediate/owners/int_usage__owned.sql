@@ -37,6 +37,8 @@ joined as (
             when usage.cost_center is not null then 'record'
             else coalesce(owners.known_cost_center_rule, 'none')
         end as owner_resolution,
+        owners.batch_allowed as is_batch_allowed,
+        owners.allowed_service_tiers,
         owners.account_id,
         owners.provider_account_id,
         -- Traffic on the caller's own subscription, whatever the account's other traffic is.

@@ -1,0 +1,44 @@
+-- Grain: one row per account, gateway, model and UTC day of usage whose quantities are estimated,
+-- or those of a stream that broke off.
+
+with usage as (
+    select * from {{ ref('usage_records') }}
+    where duplicate_of is null and usage_status in ('estimated', 'partial_stream')
+),
+
+grouped as (
+    select
+        account_id,
+        billing_month,
+        currency,
+        gateway,
+        model,
+        usage_date,
+        sum(billed_cost) as amount_at_stake,
+        cast(count(*) as varchar) as evidence_keys
+    from usage
+    group by account_id, billing_month, currency, gateway, model, usage_date
+),
+
+described as (
+    select
+        *,
+        'model_day' as subject_type,
+        gateway || '/' || coalesce(model, '') || '/' || cast(usage_date as varchar) as subject_id,
+        {{ records_with(['account_id', 'billing_month', 'gateway', 'model', 'usage_date']) }}
+        || ' and usage_status in (''estimated'', ''partial_stream'')' as evidence
+    from grouped
+),
+
+final as (
+    select
+        {{ exception_columns(
+            type='estimated_usage',
+            severity='info',
+            is_blocking=false,
+            suggested_action='Hold it against what the provider counted: the gateway saw a part, or guessed.'
+        ) }}
+    from described
+)
+
+select * from final

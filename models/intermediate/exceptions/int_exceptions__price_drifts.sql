@@ -1,0 +1,143 @@
+-- Grain: one row per account, billing month, provider, model, unit, tier and batch for which
+-- catalogs in force together quote prices further apart than pricing.catalog_disagreement.
+-- At stake is what was used on such days, in months that are not closed, at the difference.
+
+with prices as (
+    select * from {{ ref('price_snapshots') }}
+    where context_band is null and region is null and currency = 'USD'
+),
+
+accounts as (
+    select * from {{ ref('accounts') }}
+),
+
+fx_rates as (
+    select * from {{ ref('fx_rates') }}
+    where base_currency = 'USD'
+),
+
+daily as (
+    select * from {{ ref('daily_spend') }}
+),
+
+disagreements as (
+    select
+        prices.provider,
+        prices.model,
+        prices.unit,
+        prices.service_tier,
+        prices.is_batch,
+        greatest(prices.valid_from_at, others.valid_from_at) as valid_from_at,
+        least(prices.valid_to_at, others.valid_to_at) as valid_to_at,
+        cast(abs(prices.unit_price - others.unit_price) as decimal(18, 12)) as price_difference,
+        prices.price_id || ',' || others.price_id as price_ids
+    from prices
+    inner join prices as others
+        on
+            prices.provider = others.provider
+            and prices.model = others.model
+            and prices.unit = others.unit
+            and prices.service_tier = others.service_tier
+            and prices.is_batch = others.is_batch
+            and prices.source < others.source
+            and prices.valid_from_at < others.valid_to_at
+            and prices.valid_to_at > others.valid_from_at
+    where
+        abs(prices.unit_price - others.unit_price)
+        > {{ var('catalog_disagreement') }} * least(prices.unit_price, others.unit_price)
+),
+
+{%- set units = units_in(ref('price_snapshots')) %}
+
+used as (
+    {% for unit in usage_units() if unit.name in units or unit.name == "requests" -%}
+    select
+        usage_date,
+        account_id,
+        currency,
+        provider,
+        model,
+        service_tier,
+        is_batch,
+        '{{ unit.name }}' as unit,
+        cast(sum({{ unit.name }}) as decimal(20, 6)) as quantity
+    from daily
+    where {{ unit.name }} > 0
+    group by usage_date, account_id, currency, provider, model, service_tier, is_batch
+    {{ "union all" if not loop.last }}
+    {% endfor %}
+),
+
+apart as (
+    select
+        used.*,
+        max(disagreements.price_difference) as price_difference,
+        max(disagreements.price_ids) as price_ids
+    from used
+    inner join disagreements
+        on
+            used.provider = disagreements.provider
+            and used.model = disagreements.model
+            and used.unit = disagreements.unit
+            and used.service_tier = disagreements.service_tier
+            and used.is_batch = disagreements.is_batch
+            and used.usage_date < disagreements.valid_to_at
+            and used.usage_date + interval 1 day > disagreements.valid_from_at
+    group by all
+),
+
+open_usage as (
+    select
+        apart.*,
+        strftime(apart.usage_date, '%Y-%m') as billing_month,
+        case when apart.currency = 'USD' then 1 else fx_rates.rate end as fx_rate,
+        cast(apart.quantity * apart.price_difference as decimal(38, 18)) as difference_cost
+    from apart
+    left join accounts on apart.account_id = accounts.account_id
+    left join fx_rates
+        on apart.usage_date = fx_rates.rate_date and apart.currency = fx_rates.quote_currency
+    where strftime(apart.usage_date, '%Y-%m') > coalesce(accounts.closed_through, '')
+),
+
+grouped as (
+    select
+        account_id,
+        billing_month,
+        currency,
+        provider,
+        model,
+        unit,
+        service_tier,
+        is_batch,
+        sum({{ converted('difference_cost', 'fx_rate') | indent(8) }}) as amount_at_stake,
+        string_agg(distinct price_ids, ',' order by price_ids) as evidence_keys
+    from open_usage
+    group by account_id, billing_month, currency, provider, model, unit, service_tier, is_batch
+),
+
+described as (
+    select
+        *,
+        'model_unit' as subject_type,
+        concat_ws(
+            '/', provider, model, unit, service_tier, case when is_batch then 'batch' end
+        ) as subject_id,
+        'select * from marts.price_snapshots where provider = ' || {{ as_literal('provider') }}
+        || ' and model = ' || {{ as_literal('model') }}
+        || ' and unit = ' || {{ as_literal('unit') }}
+        || ' and service_tier = ' || {{ as_literal('service_tier') }} as evidence
+    from grouped
+),
+
+final as (
+    select
+        {{ exception_columns(
+            type='price_drift',
+            severity='warning',
+            is_blocking=false,
+            suggested_action='Find out which catalog is right; pricing.list_order says whose price holds.'
+        ) }}
+    from described
+)
+
+select * from final

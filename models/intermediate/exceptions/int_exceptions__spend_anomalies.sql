@@ -1,0 +1,98 @@
+-- Grain: one row per account, model or team, and UTC day of spend above the band of days before.
+-- The band: median and deviation of the last 8 same weekdays, or of the last 14 days where fewer
+-- than 4 are known. Days without spend are no values; fewer than 4 values are no band.
+
+with daily as (
+    select * from {{ ref('daily_spend') }}
+),
+
+series as (
+    {% for subject, column in [["model", "model"], ["team", "team_id"]] -%}
+    select
+        account_id,
+        currency,
+        '{{ subject }}' as subject_kind,
+        '{{ column }}' as subject_column,
+        {{ column }} as subject,
+        usage_date,
+        sum(billed_cost) as billed_cost
+    from daily
+    group by account_id, currency, {{ column }}, usage_date
+    {{ "union all" if not loop.last }}
+    {% endfor %}
+),
+
+remembered as (
+    select
+        *,
+        list(billed_cost) over (
+            partition by account_id, currency, subject_kind, subject, dayofweek(usage_date)
+            order by usage_date
+            rows between 8 preceding and 1 preceding
+        ) as weekdays_before,
+        list(billed_cost) over (
+            partition by account_id, currency, subject_kind, subject
+            order by usage_date
+            range between interval 14 day preceding and interval 1 day preceding
+        ) as days_before
+    from series
+    where billed_cost is not null
+),
+
+chosen as (
+    select
+        *,
+        case
+            when len(weekdays_before) >= 4 then weekdays_before
+            when len(days_before) >= 4 then days_before
+        end as values_before
+    from remembered
+    -- Below this in the account's currency nobody wants to be asked.
+    where billed_cost > 5
+),
+
+bounded as (
+    select
+        *,
+        cast(
+            list_aggregate(values_before, 'median') + greatest(
+                3 * cast(1.4826 as decimal(5, 4))
+                * cast(list_aggregate(values_before, 'mad') as decimal(30, 12)),
+                cast(0.2 as decimal(2, 1))
+                * cast(list_aggregate(values_before, 'median') as decimal(30, 12))
+            ) as decimal(38, 18)
+        ) as upper_band
+    from chosen
+    where values_before is not null
+),
+
+described as (
+    select
+        account_id,
+        strftime(usage_date, '%Y-%m') as billing_month,
+        currency,
+        billed_cost - upper_band as amount_at_stake,
+        subject_kind || '_day' as subject_type,
+        subject_kind || '/' || coalesce(subject, '') || '/' || cast(usage_date as varchar)
+            as subject_id,
+        cast(upper_band as varchar) as evidence_keys,
+        'select * from marts.daily_spend where account_id = ' || {{ as_literal('account_id') }}
+        || ' and usage_date = ' || {{ as_literal('cast(usage_date as varchar)') }}
+        || ' and ' || subject_column || coalesce(' = ' || {{ as_literal('subject') }}, ' is null')
+            as evidence
+    from bounded
+    where billed_cost > upper_band
+),
+
+final as (
+    select
+        {{ exception_columns(
+            type='spend_anomaly',
+            severity='info',
+            is_blocking=false,
+            suggested_action='See what was new on that day: a launch, a loop, or a leaked key.'
+        ) }}
+    from described
+)
+
+select * from final

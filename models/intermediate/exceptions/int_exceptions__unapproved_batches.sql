@@ -1,0 +1,56 @@
+-- Grain: one row per account and batch (or key and UTC day, of batches without an id) of a key that
+-- may not send batches, unless somebody approved it.
+
+with usage as (
+    select
+        *,
+        coalesce(
+            session_id, coalesce(api_key_id, '') || '/' || cast(usage_date as varchar)
+        ) as batch_subject
+    from {{ ref('usage_records') }}
+    where duplicate_of is null and is_batch and not coalesce(is_batch_allowed, false)
+),
+
+approvals as (
+    select distinct subject_id
+    from {{ ref('stg_decisions__decisions') }}
+    where subject_type = 'batch' and decision = 'approve'
+),
+
+grouped as (
+    select
+        usage.account_id,
+        usage.billing_month,
+        usage.currency,
+        usage.batch_subject,
+        min(usage.session_id) as session_id,
+        sum(usage.billed_cost) as amount_at_stake,
+        string_agg(usage.usage_record_id, ',' order by usage.usage_record_id) as evidence_keys
+    from usage
+    left join approvals on usage.batch_subject = approvals.subject_id
+    where approvals.subject_id is null
+    group by usage.account_id, usage.billing_month, usage.currency, usage.batch_subject
+),
+
+described as (
+    select
+        *,
+        'batch' as subject_type,
+        batch_subject as subject_id,
+        {{ records_with(['account_id', 'billing_month', 'session_id']) }}
+        || ' and is_batch' as evidence
+    from grouped
+),
+
+final as (
+    select
+        {{ exception_columns(
+            type='unapproved_batch',
+            severity='warning',
+            is_blocking=false,
+            suggested_action='Set batch_allowed for the key in the owner map, or decide to approve the batch.'
+        ) }}
+    from described
+)
+
+select * from final
