@@ -27,24 +27,24 @@ disagreements as (
         prices.unit,
         prices.service_tier,
         prices.is_batch,
-        greatest(prices.valid_from_at, others.valid_from_at) as valid_from_at,
-        least(prices.valid_to_at, others.valid_to_at) as valid_to_at,
-        cast(abs(prices.unit_price - others.unit_price) as decimal(18, 12)) as price_difference,
-        prices.price_id || ',' || others.price_id as price_ids
+        greatest(prices.valid_from_at, rivals.valid_from_at) as valid_from_at,
+        least(prices.valid_to_at, rivals.valid_to_at) as valid_to_at,
+        cast(abs(prices.unit_price - rivals.unit_price) as decimal(18, 12)) as price_difference,
+        prices.price_id || ',' || rivals.price_id as price_ids
     from prices
-    inner join prices as others
+    inner join prices as rivals
         on
-            prices.provider = others.provider
-            and prices.model = others.model
-            and prices.unit = others.unit
-            and prices.service_tier = others.service_tier
-            and prices.is_batch = others.is_batch
-            and prices.source < others.source
-            and prices.valid_from_at < others.valid_to_at
-            and prices.valid_to_at > others.valid_from_at
+            prices.provider = rivals.provider
+            and prices.model = rivals.model
+            and prices.unit = rivals.unit
+            and prices.service_tier = rivals.service_tier
+            and prices.is_batch = rivals.is_batch
+            and prices.source < rivals.source
+            and prices.valid_from_at < rivals.valid_to_at
+            and prices.valid_to_at > rivals.valid_from_at
     where
-        abs(prices.unit_price - others.unit_price)
-        > {{ var('catalog_disagreement') }} * least(prices.unit_price, others.unit_price)
+        abs(prices.unit_price - rivals.unit_price)
+        > {{ var('catalog_disagreement') }} * least(prices.unit_price, rivals.unit_price)
 ),
 
 {%- set units = units_in(ref('price_snapshots')) %}
