@@ -34,6 +34,10 @@ with exceptions as (
     select * from {{ ref('int_exceptions__price_drifts') }}
     union all
     select * from {{ ref('int_exceptions__spend_anomalies') }}
+    union all
+    select * from {{ ref('int_exceptions__incomplete_page_chains') }}
+    union all
+    select * from {{ ref('int_exceptions__unmapped_line_items') }}
 ),
 
 final as (

@@ -11,8 +11,8 @@ from dagster_dbt import DagsterDbtTranslator, dbt_assets
 from orchestration.config import Runtime, SourceSettings
 from orchestration.defs.resources import Tollbook
 from orchestration.landing.extract import pulled_sources
-from orchestration.landing.kinds import PRICE_CATALOG, ROW_KINDS
-from orchestration.warehouse.schema import PRICE_ENTRIES, PRICE_POINTS
+from orchestration.landing.kinds import OBSERVED_KINDS, PRICE_CATALOG, ROW_KINDS
+from orchestration.warehouse.schema import OBSERVATIONS, PRICE_ENTRIES, PRICE_POINTS
 from orchestration.warehouse.transform import CI_TAG, NodeResult
 
 # Everything that writes the warehouse shares one slot: DuckDB has one writer.
@@ -25,6 +25,7 @@ def _raw_keys() -> dict[dg.AssetKey, tuple[str, ...]]:
     kinds: dict[str, tuple[str, ...]] = {
         PRICE_ENTRIES.name: (PRICE_CATALOG,),
         PRICE_POINTS.name: (PRICE_CATALOG,),
+        OBSERVATIONS.name: tuple(sorted(OBSERVED_KINDS)),
     }
     for kind in ROW_KINDS.values():
         tables = [each.name for each in (kind.table, *kind.children)]

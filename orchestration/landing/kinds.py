@@ -9,12 +9,16 @@ from typing import Any
 
 from orchestration.core.refusals import RefusedError
 from orchestration.landing.json_text import decode_row
+from orchestration.landing.pages import PAGE_KINDS
 from orchestration.sources import (
+    anthropic_pages,
+    cloud_bills,
     contract_files,
     gateway_usage,
     invoices,
     litellm_daily_spend,
     litellm_spend_logs,
+    openai_pages,
     openrouter_activity,
     openrouter_credits,
     owners,
@@ -177,6 +181,8 @@ def _mapped_kind(name: str) -> FileKind:
     )
 
 
+# What every result of an API page is given by the reader of pages.
+_PLACE = ("endpoint", "bucket_start_at", "content_sha256")
 ROW_KINDS = {
     kind.name: kind
     for kind in (
@@ -281,9 +287,60 @@ ROW_KINDS = {
             contract_files.DECISION_FIELDS,
             contract_files.read_decision,
         ),
+        FileKind(
+            name="openai_usage",
+            table=openai_pages.USAGE,
+            required=_PLACE,
+            read_row=openai_pages.read_usage,
+        ),
+        FileKind(
+            name="openai_costs",
+            table=openai_pages.COST_LINES,
+            required=_PLACE,
+            read_row=openai_pages.read_cost,
+        ),
+        FileKind(
+            name="anthropic_usage",
+            table=anthropic_pages.USAGE,
+            required=_PLACE,
+            read_row=anthropic_pages.read_usage,
+        ),
+        FileKind(
+            name="anthropic_costs",
+            table=anthropic_pages.COST_LINES,
+            required=_PLACE,
+            read_row=anthropic_pages.read_cost,
+        ),
+        FileKind(
+            name="focus",
+            table=cloud_bills.FOCUS_CHARGES,
+            required=tuple(names[0] for names in cloud_bills.FOCUS.required),
+            read_row=cloud_bills.read_focus,
+        ),
+        FileKind(
+            name="aws_cur2",
+            table=cloud_bills.AWS_LINE_ITEMS,
+            required=tuple(names[0] for names in cloud_bills.AWS.required),
+            read_row=cloud_bills.read_aws,
+        ),
+        FileKind(
+            name="gcp_billing",
+            table=cloud_bills.GCP_ROWS,
+            children=(cloud_bills.GCP_CREDITS,),
+            required=tuple(names[0] for names in cloud_bills.GCP.required),
+            read_row=cloud_bills.read_gcp,
+        ),
+        FileKind(
+            name="azure_cost",
+            table=cloud_bills.AZURE_COSTS,
+            required=tuple(names[0] for names in cloud_bills.AZURE.required),
+            read_row=cloud_bills.read_azure,
+        ),
     )
 }
 PRICE_CATALOG = "price_catalog"
+# Kinds of which a file is an observation of whole buckets or billing periods, not of single rows.
+OBSERVED_KINDS = frozenset({*PAGE_KINDS, *cloud_bills.BILL_KINDS})
 READABLE_KINDS = frozenset({*ROW_KINDS, PRICE_CATALOG})
 
 

@@ -1,4 +1,4 @@
-"""When a price catalog was observed: what it says itself, else what was noted at first sight."""
+"""When a file was observed: what it says itself, else what was noted at first sight."""
 
 from __future__ import annotations
 

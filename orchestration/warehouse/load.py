@@ -30,6 +30,7 @@ from orchestration.landing.files import (
     list_landing,
 )
 from orchestration.landing.kinds import (
+    OBSERVED_KINDS,
     PRICE_CATALOG,
     READABLE_KINDS,
     ROW_KINDS,
@@ -40,7 +41,7 @@ from orchestration.landing.line_blocks import LineBlock, first_row, read_line_bl
 from orchestration.landing.observed import first_seen, stated_observation
 from orchestration.landing.rows import Row, read_json_line, read_rows
 from orchestration.sources.records import Part, Record, RecordContext, RefusedInvoice
-from orchestration.warehouse import evidence, load_prices, privacy, staged
+from orchestration.warehouse import evidence, load_observed, load_prices, privacy, staged
 from orchestration.warehouse.ledger import Batch, Ledger, Quarantined
 from orchestration.warehouse.retry import NOT_KEPT, kept_fields, read_context
 from orchestration.warehouse.spend_log_lines import SpendLogLines
@@ -50,6 +51,8 @@ CHUNK_ROWS = 20_000
 # The same for lines that SQL reads; below the second size planning costs more than reading.
 CHUNK_BYTES = 2**26
 LINES_FROM_BYTES = 2**18
+# Kinds of which the same bytes, seen again, say something new: that it still, or again, is so.
+_OBSERVING = frozenset({PRICE_CATALOG, *OBSERVED_KINDS})
 
 
 @dataclass(slots=True)
@@ -133,7 +136,7 @@ def _load_file(
             evidence.scrub(connection, ledger, file, runtime, ledger.see_again(same_file, file))
             return None
         known = ledger.find_same_bytes(batch, file.kinds)
-        if known is not None and known.rows_in and file.kinds[0] != PRICE_CATALOG:
+        if known is not None and known.rows_in and file.kinds[0] not in _OBSERVING:
             return _load_again(connection, ledger, file, runtime, batch, known)
         batch = _load_content(connection, ledger, file, runtime, batch, progress)
     except RefusedError as error:
@@ -205,6 +208,8 @@ def _load_content(
 ) -> Batch:
     if file.kinds[0] == PRICE_CATALOG:
         return load_prices.load_catalog(connection, ledger, file, runtime, batch)
+    if file.kinds[0] in OBSERVED_KINDS:
+        return load_observed.load_observed(connection, ledger, file, runtime, batch)
     context = replace(
         read_context(runtime, file.source.gateway_name, source=file.source.name),
         observed_at=cache(lambda: _observed_at(runtime, file.name, batch)),

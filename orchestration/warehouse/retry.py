@@ -381,8 +381,19 @@ def _keep_invoice_line(
     kept.not_kept.add("the other lines of its invoice")
 
 
+def _keep_billing_row(
+    kept: _Kept, kind: FileKind, row: Mapping[str, Any], context: RecordContext
+) -> None:
+    """A row of Google's export without its credits: read again, it would lose them."""
+    others = {name: value for name, value in row.items() if name != "credits"}
+    _keep_columns(kept, kind, others, context)
+    if len(others) < len(row):
+        kept.not_kept.add("credits")
+
+
 _Keeper = Callable[[_Kept, FileKind, Mapping[str, Any], RecordContext], None]
 _KEEPERS: dict[str, _Keeper] = {
+    "gcp_billing": _keep_billing_row,
     "litellm_spend_logs": _keep_spend_log,
     "owners": _keep_owner,
     "invoices": _keep_invoice_line,

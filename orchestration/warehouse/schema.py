@@ -56,6 +56,25 @@ PRICE_POINTS = RawTable(
     event_at="valid_from_at",
 )
 
+OBSERVATIONS = RawTable(
+    name="provider__observations",
+    columns=(
+        Column("kind", "varchar"),
+        Column("scope", "varchar"),
+        Column("chain", "varchar"),
+        Column("page_number", "bigint"),
+        Column("has_more", "boolean"),
+        Column("page_sha256", "varchar"),
+        Column("window_start_at", "timestamp"),
+        Column("window_end_at", "timestamp"),
+        Column("content_sha256", "varchar"),
+        Column("window_rows", "bigint"),
+        Column("observed_at", "timestamp"),
+    ),
+    key=("kind", "chain", "page_number", "window_start_at", "content_sha256"),
+    event_at="observed_at",
+)
+
 
 _SOURCES = (
     ("source", "varchar", "Name of the source."),
@@ -289,7 +308,7 @@ def raw_tables() -> tuple[RawTable, ...]:
     """Every table of schema raw."""
     tables = [table for kind in ROW_KINDS.values() for table in (kind.table, *kind.children)]
     # Several kinds may fill one table.
-    return (*dict.fromkeys(tables), PRICE_ENTRIES, PRICE_POINTS)
+    return (*dict.fromkeys(tables), PRICE_ENTRIES, PRICE_POINTS, OBSERVATIONS)
 
 
 def create_schema(connection: duckdb.DuckDBPyConnection) -> None:

@@ -262,10 +262,22 @@ def note_touched(connection: duckdb.DuckDBPyConnection, table: str, day: date) -
     connection.execute("insert into audit.touched_days values (?, ?)", [table, day])
 
 
+def append_all(connection: duckdb.DuckDBPyConnection, table: RawTable, batch: Batch) -> None:
+    """Append every staged row of a table, within the caller's transaction, and note its days."""
+    fill_hashes(connection, table)
+    connection.execute("create or replace temp table known_lines (_source_line bigint)")
+    _append(connection, table, batch, hashes_from=table)
+    _note_days(connection, table)
+
+
 def _note_touched(connection: duckdb.DuckDBPyConnection, kind: FileKind, batch: Batch) -> None:
     table = kind.table
     if table.contested is not None:
         _note_contested(connection, table, batch)
+    _note_days(connection, table)
+
+
+def _note_days(connection: duckdb.DuckDBPyConnection, table: RawTable) -> None:
     connection.execute(f"""
         insert into audit.touched_days
         select {quoted(table.name)}, day from (

@@ -16,6 +16,7 @@ from pathlib import Path
 import duckdb
 import pytest
 from fixtures.hostile_files import APP, COUNTS, PRICES, hostile_files, zst
+from fixtures.hostile_providers import COSTS as COSTS_PAGES
 from fixtures.hostile_rows import LOGS, HostileFile
 from fixtures.loader_homes import LoaderHome, codes_of, outcome_of, touch
 from fixtures.payment_files import checkout, invoice, razorpay_event, stripe_webhook
@@ -33,6 +34,7 @@ FOLDERS = {
     "stripe_webhook_http": "stripe_hooks",
     "razorpay_event": "razorpay_hooks",
     "invoice": "invoices",
+    "openai_costs_page": COSTS_PAGES,
 }
 # Rows of raw that staging sets aside for the same business fact; the load keeps all of them.
 SET_ASIDE_IN_STAGING = {"st_one_payment_three_events.jsonl": 2}
@@ -203,8 +205,8 @@ def test_the_corpus_has_a_file_for_every_reason_this_loader_can_give() -> None:
 
     covered = set().union(*(file.codes for file in HOSTILE))
 
-    # Those of pages, and of links, which no bytes can be.
-    assert FILE_CODES - covered == {"not_a_page", "pagination", "not_regular_file"}
+    # That of links, which no bytes can be.
+    assert FILE_CODES - covered == {"not_regular_file"}
     assert ROW_CODES - covered == set()
 
 
