@@ -124,12 +124,21 @@ class PageFolder:
         newest = self._newest.get((feed, window))
         return moment if newest is None else max(moment, newest.observed_at + timedelta(seconds=1))
 
-    def pages(self, chain: Chain) -> Iterator[bytes]:
-        """The pages of a chain that still lie here, in order, up to the first that does not."""
-        number = 1
-        while (path := self.folder / chain.page_name(number)).is_file():
-            yield path.read_bytes()
+    def count_pages(self, chain: Chain) -> int:
+        """How many pages of a chain still lie here, up to the first that does not."""
+        number = 0
+        while (self.folder / chain.page_name(number + 1)).is_file():
             number += 1
+        return number
+
+    def read(self, chain: Chain, number: int) -> bytes:
+        """One page as it was landed."""
+        return (self.folder / chain.page_name(number)).read_bytes()
+
+    def pages(self, chain: Chain) -> Iterator[bytes]:
+        """Those pages, in order."""
+        for number in range(1, self.count_pages(chain) + 1):
+            yield self.read(chain, number)
 
     def begin(self, chain: Chain) -> None:
         """Note that the pages of a chain are coming."""
@@ -170,45 +179,41 @@ class ChainWriter:
         self._folder = folder
         self._chain = chain
         self._volatile = volatile
-        self._looked_at = before
-        self._before = list(folder.pages(before)) if before is not None else []
-        self._is_new = not self._before
+        self._before = before
+        self._pages_before = folder.count_pages(before) if before is not None else 0
+        self._is_new = not self._pages_before
         self._number = 0
-        self._waiting: list[bytes] = []
+        self._equal = 0
         self.landed: list[str] = []
 
     def go_on(self, pages: int) -> None:
         """Continue behind pages that an earlier run landed."""
-        self._number, self._is_new, self._before = pages, True, []
+        self._number, self._is_new = pages, True
 
     def add(self, body: bytes, document: Mapping[str, Any]) -> None:
         """Take the next page."""
-        place = self._number + len(self._waiting)
-        if (
-            not self._is_new
-            and place < len(self._before)
-            and self._print(document) == self._print_of(self._before[place])
-        ):
-            self._waiting.append(body)
+        if not self._is_new and self._is_equal(self._equal + 1, document):
+            self._equal += 1
             return
         self._flush()
         self._land(body)
 
     def finish(self) -> None:
         """The last page was taken."""
-        if not self._is_new and len(self._waiting) == len(self._before):
+        if not self._is_new and self._equal == self._pages_before and self._before is not None:
             # What was cut off then is whole after all.
-            if self._looked_at is not None:
-                self._folder.end(self._looked_at)
+            self._folder.end(self._before)
             return
         self._flush()
         self._folder.end(self._chain)
 
     def _flush(self) -> None:
+        """Land the pages that were equal, as they lie in the chain before."""
+        if self._is_new or self._before is None:
+            return
         self._is_new = True
-        waiting, self._waiting = self._waiting, []
-        for body in waiting:
-            self._land(body)
+        for number in range(1, self._equal + 1):
+            self._land(self._folder.read(self._before, number))
 
     def _land(self, body: bytes) -> None:
         if not self._number:
@@ -216,11 +221,14 @@ class ChainWriter:
         self._number += 1
         self.landed.append(self._folder.write(self._chain, self._number, body))
 
-    def _print_of(self, body: bytes) -> str:
+    def _is_equal(self, number: int, document: Mapping[str, Any]) -> bool:
+        if self._before is None or number > self._pages_before:
+            return False
         try:
-            return self._print(json.loads(body, parse_float=Decimal))
+            before = json.loads(self._folder.read(self._before, number), parse_float=Decimal)
         except ValueError:
-            return ""
+            return False
+        return self._print(before) == self._print(document)
 
     def _print(self, document: Mapping[str, Any]) -> str:
         return _canonical(document, self._volatile)
@@ -233,4 +241,4 @@ def _canonical(value: Any, volatile: frozenset[str]) -> str:
         return "{" + ",".join(f"{key}:{_canonical(each, volatile)}" for key, each in pairs) + "}"
     if isinstance(value, list):
         return "[" + ",".join(sorted(_canonical(each, volatile) for each in value)) + "]"
-    return f"{type(value).__name__[:1]}{value}" if not isinstance(value, str) else f'"{value}"'
+    return json.dumps(value) if isinstance(value, str) else str(value)

@@ -327,6 +327,28 @@ def test_a_window_refused_as_too_old_is_a_gap_for_good_and_not_asked_for_again(
     assert first.rows["openai_costs"] > 0
 
 
+def test_activity_that_is_gone_is_lost_for_ever_and_said_so_once(
+    server: Any, make_home: Any
+) -> None:
+    fill(server)
+    home = make_home("home")
+    home.configure(home.entry("openrouter", more="interval: 24h"))
+    # Its midnight has passed, ours is still to come.
+    server.now = NOON + timedelta(days=1)
+
+    first = home.extract()
+    second = home.extract()
+
+    assert first.problems == second.problems == []
+    assert first.notes == [
+        "openrouter: activity 2026-10-06: OpenRouter keeps 30 days; 2026-10-06 is gone and cannot "
+        "be had"
+    ]
+    assert second.notes == []
+    assert home.gaps() == [("openrouter", "activity", "too_old")]
+    assert first.rows["openrouter_activity"] == 29
+
+
 def test_costs_from_before_keys_were_told_are_asked_for_without_them(
     server: Any, make_home: Any
 ) -> None:
