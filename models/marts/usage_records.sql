@@ -7,7 +7,7 @@
 
 with usage as (
     select *
-    from {{ ref('int_usage__owned') }}
+    from {{ ref('int_usage__billed') }}
     where {{ in_touched_days('started_at') }}
 ),
 
@@ -83,19 +83,22 @@ final as (
         cast(gateway_cost as decimal(38, 18)) as gateway_cost,
         cast(gateway_provider_cost as decimal(38, 18)) as gateway_provider_cost,
         list_cost,
-        list_cost as provider_cost,
-        list_cost as billed_cost,
+        provider_cost,
+        billed_cost,
         currency,
-        cast(0 as decimal(18, 6)) as markup_rate,
+        markup_rate,
+        fixed_fee,
         billing_mode,
         billed_basis,
-        provider as payee,
+        payee,
         cost_status,
         usage_status,
         unpriced_unit,
         price_set_id,
         price_snapshot_id,
-        cast(null as varchar) as contract_price_id,
+        contract_price_id,
+        contract_price_set_id,
+        contract_fx_rate,
         duplicate_of,
         defect_codes,
         client_ip,
