@@ -38,6 +38,20 @@ with exceptions as (
     select * from {{ ref('int_exceptions__incomplete_page_chains') }}
     union all
     select * from {{ ref('int_exceptions__unmapped_line_items') }}
+    union all
+    select * from {{ ref('int_exceptions__unmatched_topups') }}
+    union all
+    select * from {{ ref('int_exceptions__unapproved_topups') }}
+    union all
+    select * from {{ ref('int_exceptions__duplicate_topups') }}
+    union all
+    select * from {{ ref('int_exceptions__refund_mismatches') }}
+    union all
+    select * from {{ ref('int_exceptions__negative_balances') }}
+    union all
+    select * from {{ ref('int_exceptions__low_balances') }}
+    union all
+    select * from {{ ref('int_exceptions__invoice_total_mismatches') }}
 ),
 
 final as (

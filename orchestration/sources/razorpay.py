@@ -54,7 +54,7 @@ FIELDS = (
     PaymentField("refund_id"),
     PaymentField("dispute_id"),
     PaymentField("settlement_id"),
-    PaymentField("customer_id"),
+    PaymentField("payment_customer_id"),
     PaymentField("wallet_id"),
     PaymentField("credits", "money"),
     PaymentField("credits_currency"),
@@ -145,7 +145,7 @@ def _refuse_orphan(record: Record) -> None:
     if not is_payment or values.get("payment_status") not in PAID:
         return
     # The order's own notes may name the wallet, in another event.
-    may_be_found = ("wallet_id", "customer_id")
+    may_be_found = ("wallet_id", "payment_customer_id")
     if values.get("event_type") != "order.paid":
         may_be_found += ("order_id",)
     if not any(values.get(name) for name in may_be_found):
@@ -221,7 +221,7 @@ def _payment(payment: Mapping[str, Any]) -> Flat:
     return {
         "payment_id": payment.get("id"),
         "order_id": payment.get("order_id"),
-        "customer_id": payment.get("customer_id"),
+        "payment_customer_id": payment.get("customer_id"),
         "currency": payment.get("currency"),
         "payment_status": payment.get("status"),
         "amount": payment.get("amount"),

@@ -70,7 +70,7 @@ FIELDS = (
     PaymentField("dispute_id"),
     PaymentField("balance_transaction_id"),
     PaymentField("source_id"),
-    PaymentField("customer_id"),
+    PaymentField("payment_customer_id"),
     PaymentField("wallet_id"),
     PaymentField("credits", "money"),
     PaymentField("credits_currency"),
@@ -166,7 +166,7 @@ def _refuse_orphan(record: Record) -> None:
     """
     values = record.values
     is_paid = values.get("event_type") in SESSIONS and values.get("payment_status") == "paid"
-    if is_paid and not values.get("wallet_id") and not values.get("customer_id"):
+    if is_paid and not values.get("wallet_id") and not values.get("payment_customer_id"):
         raise RefusedError(
             "orphan_topup",
             "paid, and neither metadata.wallet_id nor a customer names a wallet; have the "
@@ -217,7 +217,7 @@ def _flat_object(thing: Mapping[str, Any]) -> Flat:
         "payment_intent_id": id_of(thing.get("payment_intent")),
         "charge_id": id_of(thing.get("charge")) or id_of(thing.get("latest_charge")),
         "balance_transaction_id": id_of(thing.get("balance_transaction")),
-        "customer_id": id_of(thing.get("customer")),
+        "payment_customer_id": id_of(thing.get("customer")),
         "status": thing.get("status"),
         "payment_status": thing.get("payment_status"),
         "is_captured": thing.get("captured"),

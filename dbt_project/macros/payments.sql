@@ -1,0 +1,50 @@
+{#- An amount in millionths as a whole number, so that shares of it are exact; NULL from 1e12 on,
+    where the products below would no longer fit. -#}
+{% macro in_millionths(amount) -%}
+    case when abs({{ amount }}) < 1000000000000 then cast({{ amount }} * 1000000 as hugeint) end
+{%- endmacro %}
+
+{#- The share part / whole of an amount, all three in millionths and 0 or more, half up. -#}
+{% macro share_of(amount, part, whole) -%}
+    ((2 * {{ amount }} * {{ part }} + {{ whole }}) // (2 * {{ whole }}))
+{%- endmacro %}
+
+{#- Millionths as money. -#}
+{% macro from_millionths(millionths) -%}
+    cast(
+        try_cast({{ millionths }} as decimal(30, 0)) * cast(0.000001 as decimal(7, 6))
+        as decimal(38, 18)
+    )
+{%- endmacro %}
+
+{#- Money in another currency: an amount of at most six places times a rate, exactly; NULL from
+    1e12 on. -#}
+{% macro converted(amount, rate) -%}
+    cast(
+        try_cast({{ amount }} as decimal(18, 6)) * try_cast({{ rate }} as decimal(18, 12))
+        as decimal(38, 18)
+    )
+{%- endmacro %}
+
+{#- How many whole units one minor unit is, as processors write amounts; as the reader of their
+    files has it. -#}
+{% macro minor_unit(currency, processor) -%}
+    case
+        when
+            {{ currency }} in (
+                'BIF', 'CLP', 'DJF', 'GNF', 'JPY', 'KMF', 'KRW', 'PYG', 'RWF', 'VND', 'VUV', 'XAF',
+                'XOF', 'XPF'
+            )
+            or ({{ processor }} = 'stripe' and {{ currency }} = 'MGA')
+            or ({{ processor }} <> 'stripe' and {{ currency }} in ('ISK', 'UGX'))
+            then cast(1 as decimal(4, 3))
+        when {{ currency }} in ('BHD', 'IQD', 'JOD', 'KWD', 'LYD', 'OMR', 'TND')
+            then cast(0.001 as decimal(4, 3))
+        else cast(0.01 as decimal(4, 3))
+    end
+{%- endmacro %}
+
+{#- The month of a moment in a time zone, written YYYY-MM. -#}
+{% macro month_in(moment, time_zone) -%}
+    strftime(({{ moment }} at time zone 'UTC') at time zone {{ time_zone }}, '%Y-%m')
+{%- endmacro %}

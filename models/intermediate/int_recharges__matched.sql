@@ -1,0 +1,175 @@
+-- Grain: one row per request to top a wallet up, with the purchase and the payment it led to.
+-- A reference decides; without one, the purchase of the same wallet and amount that followed first.
+
+with requests as (
+    select * from {{ ref('stg_wallet__recharge_requests') }}
+),
+
+decisions as (
+    select
+        subject_id,
+        arg_max(decision, (decided_at, decision_id)) as decision,
+        arg_max(ticket, (decided_at, decision_id)) as ticket,
+        arg_max(owner, (decided_at, decision_id)) as decided_by,
+        max(decided_at) as decided_at
+    from {{ ref('stg_decisions__decisions') }}
+    where subject_type = 'recharge' and decision in ('approve', 'reject')
+    group by subject_id
+),
+
+purchases as (
+    select * from {{ ref('wallet_ledger') }}
+    where entry_type = 'purchase'
+),
+
+payments as (
+    select * from {{ ref('int_payments__unified') }}
+    where movement_type = 'payment'
+),
+
+reviewed as (
+    select
+        requests.* exclude (status, approval_ticket, reviewer, reviewed_at),
+        case decisions.decision
+            when 'approve' then 'approved'
+            when 'reject' then 'rejected'
+            else requests.status
+        end as status,
+        coalesce(requests.approval_ticket, decisions.ticket) as approval_ticket,
+        coalesce(requests.reviewer, decisions.decided_by) as reviewer,
+        coalesce(requests.reviewed_at, decisions.decided_at) as reviewed_at
+    from requests
+    left join decisions on requests.recharge_id = decisions.subject_id
+),
+
+-- Everything a request may call its payment by.
+payment_names as (
+    select
+        payment_id,
+        unnest(string_split(concat_ws(',', payment_id, payment_reference, other_ids), ','))
+            as reference
+    from payments
+),
+
+purchase_names as (
+    select
+        entry_id,
+        payment_reference as reference
+    from purchases
+    where payment_reference is not null
+    union
+    select
+        entry_id,
+        reference
+    from purchases
+    union
+    select
+        purchases.entry_id,
+        payment_names.reference
+    from purchases
+    inner join payment_names on purchases.payment_reference = payment_names.payment_id
+),
+
+by_reference as (
+    select
+        reviewed.recharge_id,
+        min(purchase_names.entry_id) as entry_id
+    from reviewed
+    inner join purchase_names on reviewed.payment_reference = purchase_names.reference
+    group by reviewed.recharge_id
+),
+
+candidates as (
+    select
+        reviewed.recharge_id,
+        reviewed.requested_at,
+        purchases.entry_id,
+        purchases.occurred_at
+    from reviewed
+    inner join purchases
+        on
+            reviewed.wallet_id = purchases.wallet_id
+            and reviewed.requested_at <= purchases.occurred_at
+            and reviewed.requested_at + interval 30 day > purchases.occurred_at
+            and (
+                (
+                    reviewed.currency = purchases.currency
+                    and reviewed.amount = coalesce(purchases.credited, purchases.amount)
+                )
+                or (
+                    reviewed.currency = purchases.payment_currency
+                    and reviewed.amount = purchases.gross
+                )
+            )
+    where
+        reviewed.payment_reference is null
+        and reviewed.status in ('requested', 'approved')
+        and purchases.entry_id not in (select by_reference.entry_id from by_reference)
+),
+
+-- Both must be each other's first choice: whom a second top-up belongs to is not guessed.
+by_amount as (
+    select
+        recharge_id,
+        entry_id
+    from candidates
+    qualify
+        row_number() over (partition by recharge_id order by occurred_at, entry_id) = 1
+        and row_number() over (partition by entry_id order by requested_at, recharge_id) = 1
+),
+
+found_entries as (
+    select * from by_reference
+    union all
+    select * from by_amount
+),
+
+found_payments as (
+    select
+        reviewed.recharge_id,
+        min(payment_names.payment_id) as payment_id
+    from reviewed
+    inner join payment_names on reviewed.payment_reference = payment_names.reference
+    group by reviewed.recharge_id
+),
+
+final as (
+    select
+        reviewed.*,
+        purchases.entry_id as ledger_entry_id,
+        coalesce(
+            found_payments.payment_id,
+            case when purchases.has_payment then purchases.payment_reference end
+        ) as payment_id,
+        coalesce(purchases.payment_currency, payments.currency) as payment_currency,
+        coalesce(purchases.gross, payments.gross) as gross,
+        coalesce(purchases.tax, payments.tax) as tax,
+        coalesce(purchases.fee, payments.fee) as fee,
+        coalesce(purchases.credited, payments.credited) as credited,
+        case
+            when
+                found_payments.payment_id is null
+                and not coalesce(purchases.has_payment, false)
+                then 'no_payment'
+            when purchases.entry_id is null then 'no_ledger_entry'
+            when reviewed.status <> 'approved' then 'no_approval'
+            when
+                (
+                    reviewed.currency = purchases.currency
+                    and reviewed.amount = coalesce(purchases.credited, purchases.amount)
+                )
+                or (
+                    reviewed.currency = coalesce(purchases.payment_currency, payments.currency)
+                    and reviewed.amount = coalesce(purchases.gross, payments.gross)
+                )
+                then 'matched'
+            else 'amount_differs'
+        end as match_status
+    from reviewed
+    left join found_entries on reviewed.recharge_id = found_entries.recharge_id
+    left join purchases on found_entries.entry_id = purchases.entry_id
+    left join found_payments on reviewed.recharge_id = found_payments.recharge_id
+    left join payments on found_payments.payment_id = payments.payment_id
+)
+
+select * from final

@@ -1,0 +1,67 @@
+-- Grain: one row per vendor and invoice number (contract, table T3).
+
+with invoices as (
+    select * from {{ ref('stg_invoices__invoices') }}
+),
+
+decisions as (
+    select
+        subject_id,
+        arg_max(decision, (decided_at, decision_id)) as decision
+    from {{ ref('stg_decisions__decisions') }}
+    where subject_type = 'invoice' and decision in ('approve', 'reject', 'dispute', 'write_off')
+    group by subject_id
+),
+
+successors as (
+    select
+        vendor,
+        supersedes_invoice_number as invoice_number,
+        min(invoice_number) as superseded_by_invoice_number
+    from invoices
+    where supersedes_invoice_number is not null and invoice_type <> 'credit_note'
+    group by vendor, supersedes_invoice_number
+),
+
+final as (
+    select
+        invoices.vendor,
+        invoices.invoice_number,
+        invoices.invoice_type,
+        invoices.issued_at,
+        invoices.period_start,
+        invoices.period_end,
+        invoices.time_zone,
+        invoices.currency,
+        invoices.provider_account_id,
+        invoices.subtotal,
+        invoices.tax,
+        invoices.credits_applied,
+        invoices.total,
+        invoices.is_usage,
+        invoices.supersedes_invoice_number,
+        successors.superseded_by_invoice_number,
+        invoices.line_count,
+        invoices.lines_amount,
+        cast(null as decimal(38, 18)) as variance_amount,
+        case when invoices.is_usage then 'not_reconciled' else 'not_applicable' end
+            as reconciliation_status,
+        coalesce(
+            case decisions.decision
+                when 'approve' then 'approved'
+                when 'reject' then 'rejected'
+                when 'dispute' then 'disputed'
+                when 'write_off' then 'written_off'
+            end,
+            invoices.approval_status
+        ) as approval_status
+    from invoices
+    left join decisions
+        on invoices.vendor || '/' || invoices.invoice_number = decisions.subject_id
+    left join successors
+        on
+            invoices.vendor = successors.vendor
+            and invoices.invoice_number = successors.invoice_number
+)
+
+select * from final
