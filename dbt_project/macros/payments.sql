@@ -17,13 +17,13 @@
     )
 {%- endmacro %}
 
-{#- Money in another currency: an amount of at most six places times a rate, exactly; NULL from
-    1e12 on. -#}
-{% macro converted(amount, rate) -%}
-    cast(
-        try_cast({{ amount }} as decimal(18, 6)) * try_cast({{ rate }} as decimal(18, 12))
-        as decimal(38, 18)
-    )
+{#- Money at a rate, a rate of exchange or the worth of a credit; NULL from 1e12 on, where the
+    product might not fit and would stop the run. -#}
+{% macro money_at_rate(amount, rate) -%}
+    case
+        when abs({{ amount }}) < 1000000000000 and {{ rate }} < 1000000
+            then {{ converted(amount, rate) }}
+    end
 {%- endmacro %}
 
 {#- How many whole units one minor unit is, as processors write amounts; as the reader of their

@@ -65,7 +65,7 @@ offered as (
         case
             when with_wallet.credits is null then with_wallet.creditable
             when with_wallet.credits_currency is null
-                then {{ converted('with_wallet.credits', 'wallets.credit_value') }}
+                then {{ money_at_rate('with_wallet.credits', 'wallets.credit_value') }}
             else with_wallet.credits
         end as offered_amount,
         case
@@ -84,7 +84,7 @@ converted as (
         end as fx_rate,
         case
             when offered.offered_currency = offered.wallet_currency then offered.offered_amount
-            else {{ converted('offered.offered_amount', 'fx_rates.rate') }}
+            else {{ money_at_rate('offered.offered_amount', 'fx_rates.rate') }}
         end as full_credit
     from offered
     left join fx_rates

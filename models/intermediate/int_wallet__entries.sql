@@ -194,7 +194,9 @@ in_wallet_currency as (
         wallets.is_configured as is_wallet_known,
         case
             when entries.entry_currency = wallets.currency then entries.entry_amount
-            else {{ converted('entries.entry_amount', 'coalesce(entries.fx_rate, fx_rates.rate)') }}
+            else {{ money_at_rate(
+                'entries.entry_amount', 'coalesce(entries.fx_rate, fx_rates.rate)'
+            ) }}
         end as amount_in_wallet_currency,
         case
             when entries.entry_currency = wallets.currency then entries.fx_rate
