@@ -39,6 +39,8 @@ RAW_KEYS = _raw_keys()
 LEDGER_KEYS = (
     dg.AssetKey(["audit", "load_batches"]),
     dg.AssetKey(["audit", "row_flags"]),
+    dg.AssetKey(["audit", "quarantine"]),
+    dg.AssetKey(["audit", "refused_invoices"]),
     dg.AssetKey(["reference", "sources"]),
     dg.AssetKey(["reference", "refused_seed_rows"]),
 )

@@ -1,12 +1,7 @@
 -- Grain: one row per invoice that was refused because its amounts do not add up.
 
 with refused as (
-    select refused.*
-    from {{ source('audit', 'refused_invoices') }} as refused
-    -- An entry that a person had forgotten, to try the file again, takes its invoices with it.
-    inner join {{ source('audit', 'load_batches') }} as batches
-        on refused.load_batch_id = batches.load_batch_id
-    where refused.reason_code = 'invoice_total_mismatch'
+    select * from {{ ref('stg_invoices__refused') }}
 ),
 
 accepted as (
@@ -14,12 +9,7 @@ accepted as (
 ),
 
 outstanding as (
-    select
-        refused.vendor,
-        refused.invoice_number,
-        max(refused.currency) as currency,
-        max(refused.dated_at) as dated_at,
-        max(abs(refused.computed_amount - refused.stated_amount)) as difference_amount
+    select refused.*
     from refused
     left join accepted
         on
@@ -27,7 +17,6 @@ outstanding as (
             and refused.invoice_number = accepted.invoice_number
     -- A corrected file settles it.
     where accepted.invoice_number is null
-    group by refused.vendor, refused.invoice_number
 ),
 
 described as (

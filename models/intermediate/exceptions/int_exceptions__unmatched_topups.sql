@@ -13,9 +13,8 @@ receipts as (
     where not is_usage
 ),
 
-quarantine as (
-    select * from {{ source('audit', 'quarantine') }}
-    where reason_code = 'orphan_topup'
+orphans as (
+    select * from {{ ref('stg_wallet__orphaned_topups') }}
 ),
 
 payments as (
@@ -55,51 +54,19 @@ not_credited as (
 ),
 
 -- A checkout for nobody is in quarantine; another event of the payment may name its wallet.
-orphans as (
-    select
-        case when source.kind = 'razorpay' then 'razorpay' else 'stripe' end as processor,
-        json_extract_string(quarantine.fields, '$.payment_id') as payment_id,
-        json_extract_string(quarantine.fields, '$.payment_intent_id') as payment_intent_id,
-        json_extract_string(quarantine.fields, '$.checkout_session_id') as checkout_session_id,
-        try_cast(json_extract_string(quarantine.fields, '$.amount') as bigint) as minor_units,
-        upper(json_extract_string(quarantine.fields, '$.currency')) as currency,
-        make_timestamp(
-            1000000 * try_cast(json_extract_string(quarantine.fields, '$.occurred_at') as bigint)
-        ) as occurred_at
-    from quarantine
-    inner join {{ source('audit', 'load_batches') }} as source
-        on quarantine.load_batch_id = source.load_batch_id
-),
-
-orphaned as (
-    select
-        processor,
-        coalesce(payment_id, payment_intent_id, checkout_session_id) as payment_reference,
-        min(currency) as currency,
-        max(minor_units) as minor_units,
-        min(occurred_at) as occurred_at
-    from orphans
-    where
-        coalesce(payment_id, payment_intent_id, checkout_session_id) not in (
-            select payment_names.reference from payment_names
-        )
-    group by all
-),
-
 for_nobody as (
     select
         'unassigned' as account_id,
         strftime(occurred_at, '%Y-%m') as billing_month,
         currency,
-        cast(
-            minor_units * {{ minor_unit('currency', 'processor') }} as decimal(38, 18)
-        ) as amount_at_stake,
+        gross as amount_at_stake,
         'payment' as subject_type,
         processor || '/' || payment_reference as subject_id,
         'quarantined' as evidence_keys,
-        'select * from audit.quarantine where reason_code = ''orphan_topup'' and fields like ''%'''
-        || ' || ' || {{ as_literal('payment_reference') }} || ' || ''%''' as evidence
-    from orphaned
+        'select * from audit.quarantine where reason_code = ''orphan_topup'' and contains(fields, '
+        || {{ as_literal('payment_reference') }} || ')' as evidence
+    from orphans
+    where payment_reference not in (select payment_names.reference from payment_names)
 ),
 
 -- Where no processor and no receipt was ever loaded, nothing can be said of any purchase.
