@@ -34,6 +34,8 @@ from orchestration.sources.records import (
 
 # What lines and header may differ by (contract, table T3), in the invoice's currency.
 TOLERANCE = Decimal("0.01")
+# No invoice bills as much, and sums of smaller amounts always fit.
+_AMOUNT_LIMIT = Decimal(10) ** 15
 _TYPES = {
     "text": "varchar",
     "key": "varchar",
@@ -219,6 +221,8 @@ def _read_money(
     value: Any, field: InvoiceField, record: Record, _context: RecordContext
 ) -> Decimal:
     amount, lost = read_signed_money(value, field.name)
+    if amount.copy_abs() >= _AMOUNT_LIMIT:
+        raise RefusedError("spend_out_of_range", "1e15 or more", field.name)
     if lost:
         record.codes.add("precision_rounded")
     return amount

@@ -19,7 +19,6 @@ from orchestration.core.currencies import MINOR_UNIT_PLACES, from_minor_units
 from orchestration.core.refusals import RefusedError, shown
 from orchestration.core.values import (
     INTEGER_LIMIT,
-    MONEY_LIMIT,
     read_signed_money,
     read_time,
     read_unix_time,
@@ -48,6 +47,8 @@ _TYPES = {
 }
 # A sum of credits in metadata, by itself or with the currency it is money in.
 _CREDITS = re.compile(r"credits(?:_([A-Za-z]{3}))?\Z")
+# No payment is as large, and sums of smaller amounts always fit.
+_AMOUNT_LIMIT = Decimal(10) ** 15
 _RATE_PLACES = Decimal(1).scaleb(-12)
 
 Flat = dict[str, Any]
@@ -122,8 +123,8 @@ def _read_minor(
         reason = f"no ISO 4217 code of a currency in use: '{shown(currency, 8)}'"
         raise RefusedError("unsupported_currency", reason, field.currency)
     money = from_minor_units(amount, places[currency])
-    if money.copy_abs() >= MONEY_LIMIT:
-        raise RefusedError("bad_amount", "1e20 or more", field.name)
+    if money.copy_abs() >= _AMOUNT_LIMIT:
+        raise RefusedError("bad_amount", "1e15 or more", field.name)
     return money
 
 

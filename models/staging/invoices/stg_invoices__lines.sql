@@ -5,30 +5,7 @@ with source as (
     select * from {{ source('invoices', 'invoices__lines') }}
 ),
 
-newest_version as (
-    select
-        vendor,
-        invoice_number,
-        arg_max(
-            version_hash, (coalesce(issued_at, dated_at), observed_at, version_hash)
-        ) as version_hash
-    from source
-    group by vendor, invoice_number
-),
-
-newest as (
-    select source.*
-    from source
-    inner join newest_version
-        on
-            source.vendor = newest_version.vendor
-            and source.invoice_number = newest_version.invoice_number
-            and source.version_hash = newest_version.version_hash
-    qualify row_number() over (
-        partition by source.vendor, source.invoice_number, source.line_no
-        order by source._row_hash, source._load_batch_id
-    ) = 1
-),
+{{ newest_invoice_lines() }},
 
 renamed as (
     select
