@@ -678,3 +678,94 @@ def _read_priority(text: str) -> int:
             "bad_integer", f"expected a whole number, found '{shown(text)}'", "priority"
         )
     return int(text or "0")
+
+
+# ---------------------------------------------------------------- genai-prices' own data
+
+
+# What the last word of a genai-prices price key is quoted for, as a row of its projection says it.
+_GENAI_UNIT_NAMES: Mapping[str, str] = {
+    "mtok": "1e6 tokens",
+    "mchars": "1e6 characters",
+    "kpages": "1e3 pages",
+    "kcount": "1e3 calls",
+    "gpixels": "1e9 pixels",
+    "hours": "hour",
+}
+
+
+def read_genai_model(
+    provider_id: str, model: Mapping[str, object]
+) -> tuple[list[PricePoint], list[str]]:
+    """The price points of one model of genai-prices' own data file, and flag codes.
+
+    Prices are given once, or as a list of which the last whose condition holds counts; a condition
+    on the day a price starts becomes its beginning. A price that rises with the size of the input
+    has a base and tiers, each of which reprices the whole request beyond its start. Prices by
+    time of day, and conditions we do not know, give no point and the flag `incomplete_price`.
+
+    Raises:
+        RefusedError: missing_field, bad_type, bad_price or bad_timestamp.
+
+    Source: `prices/data.json` of genai-prices 0.2.3.
+    """
+    model_id = _required(model, "id")
+    prices = model.get("prices")
+    dated = prices if isinstance(prices, list) else [{"prices": prices}]
+    points: list[PricePoint] = []
+    codes: set[str] = set()
+    for part in [*dated, *_genai_variants(model)]:
+        if not isinstance(part, Mapping) or not isinstance(part.get("prices"), Mapping):
+            raise RefusedError("bad_type", f"expected prices, found {shown(part)}", "prices")
+        for record, above in _genai_records(provider_id, model_id, part, part["prices"]):
+            found, flags = read_genai_price(record)
+            points += [replace(point, context_above_tokens=above) for point in found]
+            codes.update(flags)
+    return _newest_of_equal(points), sorted(codes)
+
+
+def _genai_variants(model: Mapping[str, object]) -> list[object]:
+    """Prices that hold for a service tier, for batches or for speed, wherever they stand."""
+    found = model.get("price_variants") or model.get("variants") or []
+    return found if isinstance(found, list) else [found]
+
+
+def _genai_records(
+    provider_id: str,
+    model_id: str,
+    part: Mapping[str, object],
+    prices: Mapping[str, object],
+) -> Iterator[tuple[dict[str, object], int]]:
+    """Rows as the projection has them, each with the input size beyond which it holds."""
+    constraint = part.get("constraint") or {}
+    when = part.get("when") or {}
+    condition = {
+        **(when if isinstance(when, Mapping) else {"unclear": "yes"}),
+        **(constraint if isinstance(constraint, Mapping) else {"unclear": "yes"}),
+    }
+    condition.pop("type", None)
+    for key, value in prices.items():
+        record = {
+            "provider_id": provider_id,
+            "model_id": model_id,
+            "price_key": key,
+            "unit": _GENAI_UNIT_NAMES.get(str(key).rpartition("_")[2], ""),
+            "condition": condition,
+        }
+        if not isinstance(value, Mapping):
+            if value is not None:
+                yield {**record, "usd_per_unit": value}, 0
+            continue
+        yield {**record, "usd_per_unit": value.get("base")}, 0
+        tiers = value.get("tiers")
+        for tier in tiers if isinstance(tiers, list) else []:
+            if not isinstance(tier, Mapping):
+                raise RefusedError("bad_type", f"expected a tier, found {shown(tier)}", str(key))
+            start = int(_read_price(tier.get("start"), f"{key}.tiers"))
+            yield {**record, "usd_per_unit": tier.get("price")}, start
+
+
+def _newest_of_equal(points: Iterable[PricePoint]) -> list[PricePoint]:
+    """One point per key and beginning: the last written counts."""
+    kept = {(*_identity(point), point.valid_from_at): point for point in points}
+    return list(kept.values())

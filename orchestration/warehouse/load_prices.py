@@ -21,6 +21,7 @@ from orchestration.landing.json_text import RepeatedKeyObject, find_refusal, nam
 from orchestration.landing.observed import first_seen, stated_observation
 from orchestration.landing.rows import Row, read_document_of, read_rows
 from orchestration.sources.price_catalogs import (
+    read_genai_model,
     read_genai_price,
     read_litellm_entry,
     read_price_row,
@@ -136,12 +137,17 @@ def _read_catalog(file: LandedFile, runtime: Runtime) -> _Catalog:
     document = read_document_of(file, runtime.settings.limits)
     if document is None:
         return _empty()
+    if isinstance(document, dict) and isinstance(document.get("providers"), list):
+        document = document["providers"]
     if isinstance(document, dict):
         return _read_cost_map(document, file)
     if isinstance(document, list) and any(
         isinstance(row, dict) and "usd_per_unit" in row for row in document
     ):
         return _read_projection(document, file)
+    providers = document if isinstance(document, list) else []
+    if providers and all(isinstance(each, dict) and "models" in each for each in providers):
+        return _read_providers(providers, file)
     raise RefusedError(
         "schema_mismatch", "expected LiteLLM's object of models or genai-prices' list of prices"
     )
@@ -196,6 +202,28 @@ def _read_projection(document: list[Any], file: LandedFile) -> _Catalog:
         _take(catalog, Row(line, row), _listed(row, _PROJECTION_FIELDS), _genai)
     catalog.entries = _grouped(catalog.entries)
     return catalog
+
+
+def _read_providers(providers: list[dict[str, Any]], file: LandedFile) -> _Catalog:
+    """genai-prices' own data: providers with their models, each model a row."""
+    models = [
+        (str(provider.get("id") or ""), model)
+        for provider in providers
+        for model in provider["models"] or ()
+    ]
+    catalog = _Catalog(rows_in=len(models), stated_at=stated_observation(file.name, None))
+    for line, (provider_id, model) in enumerate(models, 1):
+        fields = {"provider_id": provider_id, **_listed(model, frozenset({"id"}))}
+        _take(catalog, Row(line, model), fields, lambda r, p=provider_id: _genai_model(p, r))
+    return catalog
+
+
+def _genai_model(provider_id: str, row: Row) -> tuple[CatalogEntry, list[str]]:
+    if not isinstance(row.value, dict):
+        raise RefusedError("not_object", f"expected an object, found {shown(row.value)}")
+    _refuse_unsound(row.value)
+    points, codes = read_genai_model(provider_id, row.value)
+    return CatalogEntry(row.line, GENAI_PRICES, str(row.value["id"]), tuple(points)), codes
 
 
 def _genai(row: Row) -> tuple[CatalogEntry, list[str]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import date, datetime
 from decimal import Decimal
 
 import pytest
@@ -17,6 +17,7 @@ from orchestration.core.prices import (
 )
 from orchestration.core.refusals import RefusedError
 from orchestration.sources.price_catalogs import (
+    read_genai_model,
     read_genai_price,
     read_litellm_entry,
     read_price_row,
@@ -944,3 +945,57 @@ def test_a_csv_row_is_refused_for_a_bad_field(field: str, value: str | None, cod
         read_price_row(ROW | {field: value})
 
     assert (refused.value.refusal.code, refused.value.refusal.field) == (code, field)
+
+
+def test_genai_prices_own_data_has_dated_and_tiered_prices() -> None:
+    model = {
+        "id": "o3",
+        "match": {"equals": "o3"},
+        "prices": [
+            {"prices": {"input_mtok": Decimal(10), "output_mtok": Decimal(40)}},
+            {
+                "constraint": {"type": "start_date", "start_date": "2025-06-10"},
+                "prices": {
+                    "input_mtok": {
+                        "base": Decimal(2),
+                        "tiers": [{"start": 200000, "price": Decimal(4)}],
+                    },
+                    "output_mtok": Decimal(8),
+                },
+            },
+        ],
+    }
+
+    points, codes = read_genai_model("openai", model)
+
+    million = Decimal(10) ** 6
+    found = {
+        (p.unit, p.valid_from_at and p.valid_from_at.date(), p.context_above_tokens): p.unit_price
+        for p in points
+        if p.unit != "embedding_tokens"
+    }
+    text, out, cut = "input_text_uncached_tokens", "output_text_tokens", date(2025, 6, 10)
+    assert {key: price * million for key, price in found.items()} == {
+        (text, None, 0): 10,
+        (out, None, 0): 40,
+        (text, cut, 0): 2,
+        (text, cut, 200000): 4,
+        (out, cut, 0): 8,
+    }
+    assert codes == []
+
+
+def test_a_price_by_time_of_day_is_none_that_we_can_keep() -> None:
+    night = {"start_time": "16:30:00Z", "end_time": "00:30:00Z"}
+    model = {
+        "id": "m",
+        "prices": [
+            {"prices": {"input_mtok": Decimal(2)}},
+            {"constraint": night, "prices": {"input_mtok": Decimal(1)}},
+        ],
+    }
+
+    points, codes = read_genai_model("deepseek", model)
+
+    assert {point.unit_price for point in points} == {Decimal("0.000002")}
+    assert codes == ["incomplete_price"]

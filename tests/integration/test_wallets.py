@@ -1,0 +1,195 @@
+"""Payments, wallet files and invoices from their files to ledger, balances and exceptions."""
+
+from __future__ import annotations
+
+import json
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fixtures.payment_files import checkout, invoice, razorpay_event, stripe_event
+from integration.homes import Home
+
+from orchestration.warehouse import transform
+from orchestration.warehouse.connection import open_warehouse
+
+SOURCES = """sources:
+  - {name: stripe, kind: stripe}
+  - {name: razorpay, kind: razorpay}
+  - {name: routic, kind: wallet_transactions}
+"""
+WALLETS = """wallet_id,currency,opening_balance,opening_at,low_balance_threshold
+wallet-fjord,USD,5,2026-06-01T00:00:00Z,100
+wallet-routic,USD,0,2026-06-01T00:00:00Z,
+"""
+# A wallet that holds nothing but its opening balance is low from then on.
+LOW = {("low_balance", "wallet-fjord/opening/wallet-fjord", Decimal(95), "USD")}
+# The marts and exceptions of this page, and nothing that usage needs.
+MODELS = ("wallet_balances", "invoices", "invoice_lines", "int_recharges__matched")
+EXCEPTIONS = (
+    "unmatched_topups",
+    "unapproved_topups",
+    "duplicate_topups",
+    "refund_mismatches",
+    "negative_balances",
+    "low_balances",
+    "invoice_total_mismatches",
+)
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    home = Home.create(tmp_path / "home")
+    config = home.path / "tollbook.yml"
+    config.write_text(config.read_text().replace("sources:\n", SOURCES, 1))
+    (home.path / "seeds" / "wallets.csv").write_text(WALLETS)
+    return home
+
+
+def drop_rows(home: Home, name: str, *rows: dict[str, Any]) -> None:
+    home.drop(name, "".join(f"{json.dumps(row)}\n" for row in rows))
+
+
+def build(home: Home) -> None:
+    home.steps().load()
+    runtime = home.runtime
+    transform.write_checked_seeds(runtime)
+    with open_warehouse(runtime) as connection:
+        plan = transform.plan_build(connection, runtime)
+        assert plan.has_news
+        transform.write_build_plan(connection, runtime, plan)
+        variables = transform.build_variables(runtime, plan)
+    names = [f"+{each}" for each in (*MODELS, *(f"int_exceptions__{e}" for e in EXCEPTIONS))]
+    left_out = [f"--exclude-resource-type={kind}" for kind in ("test", "unit_test")]
+    results = transform.invoke_dbt(
+        runtime, ["build", *left_out, "--select", *names], variables=variables
+    )
+    assert [node.message for node in results if node.status != "success"] == []
+
+
+def ledger(home: Home) -> list[tuple[str, str, Decimal, Decimal]]:
+    return home.query("""
+        select entry_id, entry_type, amount, balance_after from marts.wallet_ledger
+        order by wallet_id, occurred_at, origin = 'opening' desc, entry_id
+        """)
+
+
+def exceptions(home: Home) -> set[tuple[str, str, Decimal, str]]:
+    union = " union all ".join(f"from intermediate.int_exceptions__{each}" for each in EXCEPTIONS)
+    return set(
+        home.query(f"select exception_type, subject_id, amount_at_stake, currency from ({union})")
+    )
+
+
+def drop_payments(home: Home) -> None:
+    paid = {"amount_tax": 1800}
+    bought = checkout(
+        1, 11800, total_details=paid, metadata={"wallet_id": "wallet-fjord", "credits": "100.00"}
+    )
+    charge = {
+        "id": "ch_fjord_1",
+        "object": "charge",
+        "amount": 11800,
+        "currency": "usd",
+        "payment_intent": "pi_fjord_1",
+    }
+    refund = stripe_event("r", {**charge, "amount_refunded": 2360}, event="charge.refunded")
+    seen_twice = stripe_event("s", {**charge, "captured": True}, event="charge.succeeded")
+    drop_rows(home, "stripe/one.jsonl", refund, seen_twice)
+    drop_rows(home, "stripe/two.jsonl", bought, seen_twice, checkout(2, 700, metadata={}))
+    drop_rows(home, "razorpay/one.jsonl", razorpay_event(1), razorpay_event(2, notes=[]))
+
+
+def test_payments_reach_the_ledger_once_and_what_is_odd_is_listed(home: Home) -> None:
+    drop_payments(home)
+    entry = {"wallet_id": "wallet-routic", "currency": "USD"}
+    drop_rows(
+        home,
+        "routic/history.jsonl",
+        {
+            **entry,
+            "transaction_id": "t1",
+            "type": "checkout",
+            "amount": "10",
+            "occurred_at": "2026-06-30T11:10:00Z",
+            "payment_reference": "x-1",
+        },
+        {
+            **entry,
+            "transaction_id": "t2",
+            "type": "deduction",
+            "amount": "12.5",
+            "occurred_at": "2026-06-30T12:00:00Z",
+        },
+        {
+            **entry,
+            "transaction_id": "t3",
+            "type": "checkout",
+            "amount": "10",
+            "occurred_at": "2026-06-30T13:00:00Z",
+            "payment_reference": "x-1",
+        },
+    )
+    drop_rows(
+        home,
+        "recharge_requests/one.jsonl",
+        {
+            "recharge_id": "r-1",
+            "wallet_id": "wallet-fjord",
+            "requested_at": "2026-06-29T00:00:00Z",
+            "amount": "100",
+            "currency": "USD",
+            "trigger": "launch",
+            "budget_owner": "hedda",
+            "status": "approved",
+            "payment_reference": "cs_fjord_1",
+        },
+    )
+
+    build(home)
+
+    assert ledger(home) == [
+        ("opening/wallet-fjord", "adjustment", 5, 5),
+        ("stripe/ch_fjord_1/refunded", "refund", -20, -15),
+        ("stripe/pi_fjord_1", "purchase", 100, 85),
+        ("opening/wallet-routic", "adjustment", 0, 0),
+        ("transaction/routic/t1", "purchase", 10, 10),
+        ("transaction/routic/t2", "usage_debit", Decimal("-12.5"), Decimal("-2.5")),
+        ("transaction/routic/t3", "purchase", 10, Decimal("7.5")),
+    ]
+    first, second = "transaction/routic/t1", "transaction/routic/t3"
+    assert exceptions(home) == {
+        # Quarantined, without a rate of exchange, and bought without a payment anybody knows.
+        ("unmatched_topup", "stripe/pi_fjord_2", 7, "USD"),
+        ("unmatched_topup", "razorpay/pay_fjord_2", Decimal("1234.5"), "INR"),
+        ("unmatched_topup", "razorpay/pay_fjord_1", Decimal("1234.5"), "INR"),
+        ("unmatched_topup", first, 10, "USD"),
+        ("unmatched_topup", second, 10, "USD"),
+        ("unapproved_topup", first, 10, "USD"),
+        ("unapproved_topup", second, 10, "USD"),
+        ("duplicate_topup", second, 10, "USD"),
+        ("negative_balance", f"wallet-routic/{'transaction/routic/t2'}", Decimal("2.5"), "USD"),
+        ("low_balance", "wallet-fjord/opening/wallet-fjord", 15, "USD"),
+    }
+    assert home.query("select wallet_id, balance_amount, status from marts.wallet_balances") == [
+        ("wallet-fjord", 85, "low"),
+        ("wallet-routic", Decimal("7.5"), "ok"),
+    ]
+
+
+def test_an_invoice_that_does_not_add_up_is_listed_until_a_corrected_one_comes(home: Home) -> None:
+    home.drop("invoices/wrong.json", json.dumps(invoice(1, "10.00", "5.50", total="16.50")))
+    build(home)
+
+    assert exceptions(home) - LOW == {("invoice_total_mismatch", "openai/FJ-1", 1, "USD")}
+    assert home.query("select count(*) from marts.invoices") == [(0,)]
+
+    home.drop("invoices/right.json", json.dumps(invoice(1, "11.00", "5.50")))
+    build(home)
+
+    assert exceptions(home) == LOW
+    assert home.query("select line_no, amount from marts.invoice_lines order by 1") == [
+        (1, 11),
+        (2, Decimal("5.5")),
+    ]
