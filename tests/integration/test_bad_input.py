@@ -20,6 +20,16 @@ from fixtures.hostile_providers import COSTS as COSTS_PAGES
 from fixtures.hostile_rows import LOGS, HostileFile
 from fixtures.loader_homes import LoaderHome, codes_of, outcome_of, touch
 from fixtures.payment_files import checkout, invoice, razorpay_event, stripe_webhook
+from fixtures.provider_pages import (
+    anthropic_bucket,
+    anthropic_page,
+    cost_line,
+    focus_charge,
+    gcp_row,
+    messages,
+    openai_bucket,
+    openai_page,
+)
 from fixtures.spend_logs import key_hash, lines, parquet, row, table, with_text
 
 from orchestration.warehouse.ledger import Batch
@@ -524,3 +534,39 @@ def test_nothing_a_payer_wrote_and_no_card_leaves_the_file(loader_home: LoaderHo
             content = readable_content(path)
             assert PROMPT.encode() not in content, path
             assert b"CANARY-CARD" not in content, path
+
+
+def test_provider_pages_and_bills_keep_no_canary_in_the_warehouse(
+    loader_home: LoaderHome,
+    caplog: pytest.LogCaptureFixture,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    poisoned = {"line_item": f"x {RAW_KEY}", "project_id": RAW_KEY, "prompt": PROMPT}
+    refused = {**poisoned, "line_item": "y", "quantity": f"{PROMPT} tokens"}
+    page = openai_page(openai_bucket(cost_line(**poisoned), cost_line(**refused)))
+    loader_home.drop("costs.json", page, source="openai_costs")
+    error = json.dumps({"error": {"message": f"Incorrect API key provided: {RAW_KEY} {PROMPT}"}})
+    loader_home.drop("error.json", error, source="openai_costs")
+    result = messages(api_key_id=RAW_KEY, account_id=f"{PROMPT}@example.com", model=RAW_KEY)
+    usage = anthropic_page(anthropic_bucket(result, messages(output_tokens=f"{PROMPT}")))
+    loader_home.drop("usage.json", usage, source="anthropic_usage")
+    tags = json.dumps({"team": RAW_KEY})
+    charges = [
+        focus_charge(ChargeDescription=RAW_KEY, Tags=tags, x_Prompt=PROMPT, Prompt=PROMPT),
+        focus_charge(BilledCost=PROMPT, ResourceId=RAW_KEY),
+    ]
+    loader_home.drop("focus.jsonl", lines(*charges), source="focus")
+    loader_home.drop("gcp.jsonl", lines(gcp_row(cost=PROMPT, credits=PROMPT)), source="gcp_billing")
+    said: list[str] = []
+
+    report = loader_home.load(progress=said.append)
+
+    assert report.total("rows_loaded") == 3
+    assert report.total("rows_quarantined") == 4
+    # Pages and bills stay as they are: their kinds hold no content.
+    traces = {name for name, _ in traces_of_canaries(loader_home.path)}
+    dropped = {"costs.json", "error.json", "usage.json", "focus.jsonl", "gcp.jsonl"}
+    assert traces == dropped
+    spoken = "".join([*said, *capfd.readouterr(), caplog.text, repr(report)])
+    assert not [canary for canary in CANARIES if canary in spoken]

@@ -40,7 +40,11 @@ def test_a_users_seeds_are_tables_and_ours_are_not_among_them(home: Home) -> Non
         for table in SEEDS
     }
     assert (outcome.exit_code, outcome.problems) == (0, [])
-    assert {name for name, count in counts.items() if count} == {"wallets", "unit_types"}
+    assert {name for name, count in counts.items() if count} == {
+        "wallets",
+        "unit_types",
+        "provider_line_items",
+    }
     assert home.query(
         "select opening_balance, credit_value, debit_rounding from reference.wallets"
     ) == [(Decimal("12345678901234567890.123456789012345678"), Decimal("1e-18"), "none")]
