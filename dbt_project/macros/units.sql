@@ -139,3 +139,19 @@
     {%- endif -%}
     )
 {%- endmacro %}
+
+{#- What a record (alias usage) would cost at a price set (alias prices), in the currency of the
+    prices; NULL where the set lacks the price of a consumed unit. -#}
+{% macro cost_at_prices() -%}
+    case
+        when prices.price_set_id is null then null
+        {% for unit in usage_units() if not (unit.is_optional is defined) -%}
+        when usage.{{ unit.name }} > 0 and {{ is_unpriced(unit) }} then null
+        {% endfor -%}
+        else
+            {% for unit in usage_units() -%}
+            {{ list_cost_of(unit) }}
+            {{ "+ " if not loop.last }}
+            {%- endfor %}
+    end
+{%- endmacro %}

@@ -128,7 +128,9 @@ def worth_knowing(calls: list[Call]) -> list[tuple[str, int, Decimal]]:
     found = {
         "estimated_usage": estimated_usage(kept),
         "failed_retry": failed_retries(kept),
+        "fallback_route": fallback_routes(kept),
         "missing_owner": missing_owners(kept),
         "shared_key": shared_keys(kept),
+        "unusual_service_tier": unusual_tiers(kept),
     }
     return [(name, len(each), sum(each.values(), ZERO)) for name, each in found.items()]

@@ -1,7 +1,5 @@
 -- Grain: one row per UTC day, pricing context used on it, and price set that holds on that day:
 -- nearly always one, so that records find their prices by equality.
--- What is owned otherwise now belongs to the days this view is asked for.
--- depends_on: {{ ref('int_owners__resolved') }}
 
 with contexts as (
     select *

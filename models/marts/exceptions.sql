@@ -25,6 +25,10 @@ with exceptions as (
     union all
     select * from {{ ref('int_exceptions__unapproved_batches') }}
     union all
+    select * from {{ ref('int_exceptions__fallback_routes') }}
+    union all
+    select * from {{ ref('int_exceptions__unusual_service_tiers') }}
+    union all
     select * from {{ ref('int_exceptions__estimated_usage') }}
     union all
     select * from {{ ref('int_exceptions__clock_skews') }}

@@ -1,0 +1,120 @@
+-- Grain: one row per account, alias asked for, model that served instead, and UTC day.
+-- At stake is what it cost more than the same units at the price of the model asked for: the one
+-- the alias led to on that day, or on the nearest, else the model of that very name.
+
+with records as (
+    select * from {{ ref('usage_records') }}
+),
+
+price_sets as (
+    select * from {{ ref('price_sets') }}
+),
+
+served as (
+    select
+        records.usage_date,
+        records.gateway,
+        records.model_group,
+        price_sets.price_provider,
+        price_sets.price_model
+    from records
+    inner join price_sets on records.price_set_id = price_sets.price_set_id
+    where records.fallback_from_model is null and records.model_group is not null
+    group by
+        records.usage_date, records.gateway, records.model_group, price_sets.price_provider,
+        price_sets.price_model
+    qualify row_number() over (
+        partition by records.usage_date, records.gateway, records.model_group
+        order by count(*) desc, price_sets.price_model asc, price_sets.price_provider asc
+    ) = 1
+),
+
+usage as (
+    select
+        records.*,
+        own.context_above_tokens,
+        own.price_region,
+        served.price_provider as asked_provider,
+        coalesce(served.price_model, records.fallback_from_model) as asked_model
+    from records
+    left join price_sets as own on records.price_set_id = own.price_set_id
+    left join served
+        on
+            records.gateway = served.gateway
+            and records.fallback_from_model = served.model_group
+    where
+        records.duplicate_of is null
+        and records.fallback_from_model is not null
+        and (records.status <> 'failure' or records.has_output)
+    qualify row_number() over (
+        partition by records.usage_record_id
+        -- What held on the day or last before it; else what came next.
+        order by
+            coalesce(served.usage_date > records.usage_date, false) asc,
+            abs(date_diff('day', served.usage_date, records.usage_date)) asc
+    ) = 1
+),
+
+priced as (
+    select
+        usage.*,
+        {{ cost_at_prices() | indent(8) }} as listed_cost
+    from usage
+    left join price_sets as prices
+        on
+            usage.asked_model = prices.price_model
+            and usage.asked_provider is not distinct from prices.price_provider
+            and usage.service_tier = prices.service_tier
+            and usage.is_batch = prices.is_batch
+            and usage.context_above_tokens = prices.context_above_tokens
+            and usage.price_region = prices.price_region
+            and usage.started_at >= prices.valid_from_at
+            and usage.started_at < prices.valid_to_at
+),
+
+compared as (
+    select
+        *,
+        billed_cost - {{ converted('listed_cost', 'fx_rate') | indent(8) }} as extra_cost
+    from priced
+),
+
+grouped as (
+    select
+        account_id,
+        billing_month,
+        currency,
+        fallback_from_model,
+        model,
+        usage_date,
+        case when count(*) = count(extra_cost) then sum(greatest(extra_cost, 0)) end
+            as amount_at_stake,
+        string_agg(usage_record_id, ',' order by usage_record_id) as evidence_keys
+    from compared
+    group by account_id, billing_month, currency, fallback_from_model, model, usage_date
+),
+
+described as (
+    select
+        *,
+        'route_day' as subject_type,
+        fallback_from_model || '/' || coalesce(model, '') || '/' || cast(usage_date as varchar)
+            as subject_id,
+        {{ records_with([
+            'account_id', 'billing_month', 'fallback_from_model', 'model', 'usage_date'
+        ]) }} as evidence
+    from grouped
+),
+
+final as (
+    select
+        {{ exception_columns(
+            type='fallback_route',
+            severity='info',
+            is_blocking=false,
+            suggested_action='See why the model asked for did not serve: limits, outages, routes.'
+        ) }}
+    from described
+)
+
+select * from final
