@@ -334,6 +334,7 @@ def build(home: Home) -> dict[str, Verdict]:
     report = home.steps().load()
     assert report.total("rows_quarantined") == 0
     runtime = home.runtime
+    transform.write_checked_seeds(runtime)
     with open_warehouse(runtime) as connection:
         plan = transform.plan_build(connection, runtime, full_refresh=True)
     nodes = transform.build_marts(runtime, plan, select=["+cost_lines"])
