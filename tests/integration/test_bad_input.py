@@ -19,7 +19,7 @@ from fixtures.hostile_files import APP, COUNTS, PRICES, hostile_files, zst
 from fixtures.hostile_providers import COSTS as COSTS_PAGES
 from fixtures.hostile_rows import LOGS, HostileFile
 from fixtures.loader_homes import LoaderHome, codes_of, outcome_of, touch
-from fixtures.payment_files import checkout, invoice, razorpay_event, stripe_webhook
+from fixtures.payment_files import CREATED, checkout, invoice, razorpay_event, stripe_webhook
 from fixtures.provider_pages import (
     anthropic_bucket,
     anthropic_page,
@@ -32,7 +32,9 @@ from fixtures.provider_pages import (
 )
 from fixtures.spend_logs import key_hash, lines, parquet, row, table, with_text
 
+from orchestration.warehouse.connection import open_warehouse
 from orchestration.warehouse.ledger import Batch
+from orchestration.warehouse.retry import retry_quarantine
 
 HOSTILE = hostile_files()
 FOLDERS = {
@@ -570,3 +572,35 @@ def test_provider_pages_and_bills_keep_no_canary_in_the_warehouse(
     assert traces == dropped
     spoken = "".join([*said, *capfd.readouterr(), caplog.text, repr(report)])
     assert not [canary for canary in CANARIES if canary in spoken]
+
+
+def test_a_payment_refused_for_its_time_is_accepted_by_a_later_try(loader_home: LoaderHome) -> None:
+    tomorrow = {**checkout(1, 4200), "created": CREATED + 2 * 86_400}
+    loader_home.drop("early.jsonl", lines(checkout(2), tomorrow), source="stripe_hooks")
+    loader_home.load()
+    assert loader_home.query("select reason_code from audit.quarantine") == [("future_timestamp",)]
+
+    runtime = loader_home.runtime("2026-07-05T12:00:00Z")
+    with open_warehouse(runtime) as connection:
+        (report,) = retry_quarantine(connection, runtime).batches
+
+    assert (report.loaded, report.refused) == (1, [])
+    stored = loader_home.query("select record_id, amount, wallet_id from raw.stripe__records")
+    assert sorted(stored) == [
+        ("evt_fjord_c1", 42, "wallet-fjord"),
+        ("evt_fjord_c2", 42, "wallet-fjord"),
+    ]
+
+
+def test_a_line_of_a_refused_invoice_is_never_accepted_alone(loader_home: LoaderHome) -> None:
+    both = json.dumps([invoice(1), invoice(2, total="1")])
+    loader_home.drop("two.json", both, source="invoices")
+    loader_home.load()
+
+    with open_warehouse(loader_home.runtime()) as connection:
+        (report,) = retry_quarantine(connection, loader_home.runtime()).batches
+
+    assert (report.loaded, len(report.refused)) == (0, 2)
+    assert loader_home.query("select distinct invoice_number from raw.invoices__lines") == [
+        ("FJ-1",)
+    ]

@@ -193,3 +193,52 @@ def test_an_invoice_that_does_not_add_up_is_listed_until_a_corrected_one_comes(h
         (1, 11),
         (2, Decimal("5.5")),
     ]
+
+
+@pytest.mark.shared
+def test_the_samples_credit_what_was_bought_and_take_back_its_share(
+    shared: Path, home: Home
+) -> None:
+    config = home.path / "tollbook.yml"
+    # The samples are of test mode; these homes are a sandbox.
+    sandbox = "kind: stripe, accepts_test_mode: true}"
+    config.write_text(config.read_text().replace("kind: stripe}", sandbox))
+    (home.path / "seeds" / "wallets.csv").write_text(
+        WALLETS.replace("wallet-fjord", "w-1").replace("2026-06-01", "2026-01-01")
+    )
+    for path in sorted((shared / "samples").glob("stripe_*")):
+        home.drop(f"stripe/{path.name}", path.read_bytes())
+    for path in sorted((shared / "samples").glob("razorpay_*")):
+        home.drop(f"razorpay/{path.name}", path.read_bytes())
+    home.drop("adjustments/a.json", (shared / "samples" / "manual_adjustments.json").read_bytes())
+    home.drop("invoices/i.json", (shared / "samples/invoice_normalised_examples.json").read_bytes())
+
+    build(home)
+
+    assert home.query("""
+        select entry_id, amount, gross, tax, fee, net, credited from marts.wallet_ledger
+        where wallet_id = 'w-1' and origin = 'payment' order by occurred_at, entry_id
+        """) == [
+        ("stripe/pi_syn_1", 100, 118, 18, Decimal("3.72"), Decimal("114.28"), 100),
+        (
+            "razorpay/pay_syn_1",
+            10,
+            850,
+            Decimal("3.06"),
+            Decimal("20.06"),
+            Decimal("829.94"),
+            10,
+        ),
+        ("stripe/ch_syn_1/refunded", -20, Decimal("-23.6"), None, None, Decimal("-23.6"), -20),
+        ("razorpay/rfnd_syn_1", -2, -170, None, 0, -170, -2),
+    ]
+    # 5 + 100 + 10 - 20 - 2, less the adjustment of 2.50.
+    balances = home.query(
+        "select balance_amount from marts.wallet_balances where wallet_id = 'w-1'"
+    )
+    assert balances == [(Decimal("90.5"),)]
+    # Yen in a wallet of dollars, and no rate.
+    assert ("unmatched_topup", "stripe/pi_syn_jpy", 1500, "JPY") in exceptions(home)
+    assert home.query("select count(*), sum(total) from marts.invoices where not is_usage") == [
+        (2, Decimal("223.5"))
+    ]
