@@ -11,6 +11,8 @@ identified as (
         case
             when duplicate_of_occurrence is not null
                 then gateway || '/' || request_id || '/' || cast(duplicate_of_occurrence as varchar)
+            -- Two gateways' observations of one call are never added up.
+            when also_logged_by is not null then also_logged_by || '/' || request_id || '/1'
         end as duplicate_of,
         {{ provider_name('price_provider') }} as provider,
         {{ without_routing_prefix('price_model', 'price_provider') }} as model,

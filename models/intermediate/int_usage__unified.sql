@@ -13,6 +13,18 @@ gateway_usage as (
     select * from {{ ref('stg_gateway__usage') }}
 ),
 
+-- A call that LiteLLM forwards to OpenRouter is logged by both, under OpenRouter's id. Each side
+-- touches the day of its own start, so only what started on one day is compared.
+forwarded as (
+    select
+        request_id,
+        cast(started_at as date) as usage_date,
+        min(_gateway) as gateway
+    from spend_logs
+    where request_id like 'gen-%' and {{ in_touched_days('started_at') }}
+    group by all
+),
+
 parts as (
     select
         spend_logs.* exclude (
@@ -80,10 +92,23 @@ named as (
     from parts
 ),
 
+observed as (
+    select
+        gateway_usage.*,
+        forwarded.gateway as also_logged_by
+    from gateway_usage
+    left join forwarded
+        on
+            gateway_usage.gateway_preset = 'openrouter'
+            and gateway_usage.request_id = forwarded.request_id
+            and cast(gateway_usage.started_at as date) = forwarded.usage_date
+),
+
 mapped as (
     select
         gateway,
         gateway_preset,
+        also_logged_by,
         request_id,
         started_at,
         ended_at,
@@ -168,7 +193,7 @@ mapped as (
         _source_file,
         _source_line,
         _row_hash
-    from gateway_usage
+    from observed
 ),
 
 -- By name: what one side does not know is null there.

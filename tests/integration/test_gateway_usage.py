@@ -334,9 +334,10 @@ def mixed_files() -> list[tuple[str, str, list[dict[str, Any]]]]:
         }
         for n in range(10)
     ]
+    generations = [{**GENERATION, "id": f"gen-{n}"} for n in range(6)]
     litellm = [
         {
-            "request_id": f"chatcmpl-{n % 20}", "call_type": "acompletion", "spend": 0.001 * n,
+            "request_id": f"gen-{n}" if n < 4 else f"chatcmpl-{n % 20}", "call_type": "acompletion", "spend": 0.001 * n,
             "startTime": f"2026-06-1{5 + n % 3}T10:00:00Z", "api_key": key_hash("k"),
             "model": "gpt-4o-mini", "custom_llm_provider": "openai", "prompt_tokens": 10,
             "completion_tokens": 5, "total_tokens": 15, "status": "success",
@@ -349,6 +350,7 @@ def mixed_files() -> list[tuple[str, str, list[dict[str, Any]]]]:
         ("helicone", "jsonl", helicone),
         ("bifrost", "jsonl", bifrost),
         ("otel_genai", "jsonl", spans),
+        ("openrouter", "jsonl", generations),
         (SPEND_LOGS, "jsonl", litellm),
     ]
 
@@ -387,6 +389,10 @@ def test_mixed_gateways_end_in_the_same_marts_in_every_arrangement(tmp_path: Pat
         in_parts.drop(name.replace("/", "/again-"), content)
     in_parts.load_and_build()
 
+    # Of six generations LiteLLM logged two on the same day, and those count once.
+    assert at_once.query(
+        "select count(*), count(duplicate_of) from marts.usage_records where gateway = 'openrouter'"
+    ) == [(6, 2)]
     assert at_once.query("select count(*) > 90 from marts.usage_records") == [(True,)]
     assert differing(at_once.marts(), in_parts.marts()) == []
     in_parts.load_and_build(full_refresh=True)

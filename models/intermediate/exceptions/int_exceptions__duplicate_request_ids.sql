@@ -2,7 +2,8 @@
 
 with usage as (
     select * from {{ ref('usage_records') }}
-    where duplicate_of is not null
+    -- What another gateway logged too is one call seen twice, not one call made twice.
+    where duplicate_of is not null and starts_with(duplicate_of, gateway || '/')
 ),
 
 grouped as (
