@@ -337,7 +337,8 @@ def mixed_files() -> list[tuple[str, str, list[dict[str, Any]]]]:
     generations = [{**GENERATION, "id": f"gen-{n}"} for n in range(6)]
     litellm = [
         {
-            "request_id": f"gen-{n}" if n < 4 else f"chatcmpl-{n % 20}", "call_type": "acompletion", "spend": 0.001 * n,
+            "request_id": f"gen-{n}" if n < 4 else f"chatcmpl-{n % 20}",
+            "call_type": "acompletion", "spend": 0.001 * n,
             "startTime": f"2026-06-1{5 + n % 3}T10:00:00Z", "api_key": key_hash("k"),
             "model": "gpt-4o-mini", "custom_llm_provider": "openai", "prompt_tokens": 10,
             "completion_tokens": 5, "total_tokens": 15, "status": "success",
