@@ -95,6 +95,7 @@ _SECRET_NAME = re.compile(
 _PASSWORD = re.compile(
     r"://[^/@\s:]*:([^@\s]+)@|(?:password|passwd|pwd)\s*=\s*'?([^\s'&;]+)", re.IGNORECASE
 )
+SYNCED_KINDS = ("litellm_postgres", "litellm_api", "cloudflare_ai_gateway")
 # A source that is pulled goes stale; a folder that people fill has no interval (table T1).
 DEFAULT_INTERVALS = {"gateway": timedelta(minutes=5), "api": timedelta(hours=1)}
 
@@ -225,7 +226,12 @@ class SourceSettings(_Section):
         """How often something should arrive; None for a folder that people fill."""
         if self.interval is not None or not self.is_pulled:
             return self.interval
-        return DEFAULT_INTERVALS["gateway" if self.kind in GATEWAY_SOURCE_KINDS else "api"]
+        return DEFAULT_INTERVALS["gateway" if self.is_synced else "api"]
+
+    @property
+    def is_synced(self) -> bool:
+        """Whether the five-minute job asks it too: requests as they are made, not sums of days."""
+        return self.kind in SYNCED_KINDS
 
 
 class ReportingSettings(_Section):

@@ -99,13 +99,13 @@ class Steps:
     def _record_sources(self, report: ExtractReport) -> None:
         """One line of audit.runs for each source: whether it answered, and what it gave."""
         now = datetime.now(UTC).replace(tzinfo=None)
-        for each in report.sources:
-            status = "failed" if each.problems else "done"
-            if each.gaps or each.read:
-                with open_warehouse(self.runtime) as connection:
-                    create_schema(connection)
-                    record_gaps(connection, each, self.runtime.as_of)
-            self._record(f"extract {each.source}", now, 0.0, sum(each.rows.values()), status)
+        with open_warehouse(self.runtime) as connection:
+            create_schema(connection)
+            for each in report.sources:
+                record_gaps(connection, each, self.runtime.as_of)
+                status = "failed" if each.problems else "done"
+                step, rows = f"extract {each.source}", sum(each.rows.values())
+                self._write_run(connection, step, now, 0.0, rows, status)
 
     def load(self) -> LoadReport:
         """Load what is new in the landing folder."""
@@ -334,10 +334,21 @@ class Steps:
     ) -> None:
         with open_warehouse(self.runtime) as connection:
             create_schema(connection)
-            connection.execute(
-                "insert into audit.runs values (?, ?, ?, ?, ?, ?)",
-                [self.run, step, started_at, round(seconds, 3), rows, status],
-            )
+            self._write_run(connection, step, started_at, seconds, rows, status)
+
+    def _write_run(
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        step: str,
+        started_at: datetime,
+        seconds: float,
+        rows: int | None,
+        status: str,
+    ) -> None:
+        connection.execute(
+            "insert into audit.runs values (?, ?, ?, ?, ?, ?)",
+            [self.run, step, started_at, round(seconds, 3), rows, status],
+        )
 
 
 def _in_scope(scope: Scope) -> str:

@@ -21,7 +21,7 @@ from orchestration.landing.asked import note_asked
 from orchestration.landing.extract_logs import KnownGenerations, extract_generations, extract_logs
 from orchestration.landing.extract_pages import PAGED_APIS, KnownPages, extract_pages
 from orchestration.landing.long_rereads import LongRereads
-from orchestration.landing.source_report import ExtractReport, SourceReport
+from orchestration.landing.source_report import ExtractReport, Gap, SourceReport
 from orchestration.landing.write import LandingWriter
 from orchestration.sources import litellm_postgres as litellm
 from orchestration.sources.litellm_postgres import Cursor, SourceError
@@ -77,10 +77,6 @@ def pulled_sources(runtime: Runtime) -> list[SourceSettings]:
     return [each for each in runtime.settings.sources if each.is_extracted]
 
 
-# Usage that is visible within minutes; the other sources have something new once an hour at most.
-_SYNCED = ("litellm_postgres", "litellm_api", "cloudflare_ai_gateway")
-
-
 def extract(
     runtime: Runtime,
     known_of: Callable[[SourceSettings], Known],
@@ -96,7 +92,7 @@ def extract(
     """
     reports = []
     for source in pulled_sources(runtime):
-        if depth == "sync" and source.kind not in _SYNCED:
+        if depth == "sync" and not source.is_synced:
             continue
         progress(f"extract: asking {source.name}")
         report = _extract_source(runtime, source, known_of(source), depth, progress)
@@ -126,7 +122,7 @@ def _extract_litellm(
         database = litellm.Database(source.dsn or "", statement_timeout=source.statement_timeout)
         shape = litellm.inspect(database)
     except SourceError as error:
-        report.problems.append(str(error))
+        report.miss(Gap("source", None, None, "unavailable", str(error)))
         return report
     if shape.replica_lag is not None and shape.replica_lag > litellm.REPLICA_DELAY:
         minutes = int(shape.replica_lag.total_seconds() // 60)
@@ -177,8 +173,10 @@ class _LiteLLM:
         try:
             read()
         except SourceError as error:
-            line = str(error)
-            self.report.problems.append(line if what in line else f"{what}: {line}")
+            line = str(error) if what in str(error) else f"{what}: {error}"
+            self.report.miss(Gap(what, None, None, "unavailable", line))
+        else:
+            self.report.read.append(what)
 
     def writer(self, kind: str, stem: str, *, event_at: str) -> LandingWriter:
         """A writer into the folder of a file kind of this source."""

@@ -16,6 +16,8 @@ def record_gaps(
 
     A part that was read to its end has no other gap than those of this report.
     """
+    if not (report.gaps or report.read):
+        return
     connection.execute("begin")
     still_open = []
     for gap in report.gaps:
