@@ -33,6 +33,8 @@ means as (
     from {{ ref('usage_records') }}
     where duplicate_of is null and billed_cost is not null and requests > 0
     group by usage_date, model
+    -- List prices are in USD, and a mean in another currency would be taken for them.
+    having bool_and(coalesce(currency, 'USD') = 'USD')
 ),
 
 joined as (

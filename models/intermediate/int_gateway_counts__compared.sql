@@ -91,8 +91,12 @@ by_model as (
         usage_date,
         case when is_split_by_model then coalesce(bare_model, '') end as model,
         cast(sum(requests) as bigint) as logged_requests,
-        cast(sum(billed_cost) / nullif(count(billed_cost), 0) as decimal(38, 18))
-            as mean_billed_cost,
+        -- A mean over several currencies is none.
+        case
+            when count(distinct currency) <= 1
+                then cast(sum(billed_cost) / nullif(count(billed_cost), 0) as decimal(38, 18))
+        end as mean_billed_cost,
+        min(currency) as currency,
         min(account_id) as account_id
     from usage
     group by gateway, usage_date, case when is_split_by_model then coalesce(bare_model, '') end
@@ -104,8 +108,11 @@ by_group as (
         usage_date,
         model_group as model,
         cast(sum(requests) as bigint) as logged_requests,
-        cast(sum(billed_cost) / nullif(count(billed_cost), 0) as decimal(38, 18))
-            as mean_billed_cost
+        case
+            when count(distinct currency) <= 1
+                then cast(sum(billed_cost) / nullif(count(billed_cost), 0) as decimal(38, 18))
+        end as mean_billed_cost,
+        min(currency) as currency
     from usage
     where is_split_by_model and model_group is not null
     group by gateway, usage_date, model_group
@@ -120,7 +127,14 @@ compared as (
         counted.counted_hours,
         -- An edge that counts the alias a client asked for is compared with the alias.
         coalesce(by_model.logged_requests, by_group.logged_requests, 0) as logged_requests,
-        coalesce(by_model.mean_billed_cost, by_group.mean_billed_cost) as mean_billed_cost,
+        case
+            when by_model.logged_requests is not null then by_model.mean_billed_cost
+            else by_group.mean_billed_cost
+        end as mean_billed_cost,
+        case
+            when by_model.logged_requests is not null then by_model.currency
+            else by_group.currency
+        end as currency,
         coalesce(by_model.account_id, 'unassigned') as account_id
     from counted
     left join by_model

@@ -44,7 +44,7 @@ from_counts as (
     select
         account_id,
         strftime(usage_date, '%Y-%m') as billing_month,
-        'USD' as currency,
+        coalesce(currency, 'USD') as currency,
         cast(
             try_cast(counted_requests - logged_requests as decimal(12, 0))
             * try_cast(mean_billed_cost as decimal(25, 18)) as decimal(38, 18)
