@@ -58,3 +58,44 @@
 {% macro is_billed_by_unit() -%}
     (usage.billing_mode = 'byok' or (usage.billing_mode = 'managed' and usage.billed_basis = 'rule'))
 {%- endmacro %}
+
+{#- Whether a rule is for just these names: the others stand for any. -#}
+{% macro is_markup_kind(kind) -%}
+    {%- for name in ["routing_mode", "provider", "model"] -%}
+        {{ name }} is {{ "not " if name in kind }}null{{ " and " if not loop.last }}
+    {%- endfor -%}
+{%- endmacro %}
+
+{#- A part of the rule that holds, of those joined by markup_joins: that of the lowest rank. -#}
+{% macro markup_of(part, kinds) -%}
+    {%- if not kinds -%}
+        cast(null as decimal(38, 18))
+    {%- else -%}
+        case
+            least(
+                {%- for kind in kinds %}
+                coalesce(rules_{{ loop.index }}.markup_rank, 99999999999),
+                {%- endfor %}
+                99999999999
+            )
+            {%- for kind in kinds %}
+            when rules_{{ loop.index }}.markup_rank then rules_{{ loop.index }}.{{ part }}
+            {%- endfor %}
+        end
+    {%- endif -%}
+{%- endmacro %}
+
+{#- The rule of each kind that holds for a record, by equality and day. -#}
+{% macro markup_joins(usage, kinds) -%}
+    {%- for kind in kinds %}
+    {%- set rules = "rules_" ~ loop.index %}
+    left join {{ rules }}
+        on
+            {{ usage }}.account_id = {{ rules }}.account_id
+            {%- for name in kind %}
+            and {{ usage }}.{{ name }} = {{ rules }}.{{ name }}
+            {%- endfor %}
+            and cast({{ usage }}.started_at as date) >= {{ rules }}.valid_from_date
+            and cast({{ usage }}.started_at as date) < {{ rules }}.valid_to_date
+    {%- endfor %}
+{%- endmacro %}

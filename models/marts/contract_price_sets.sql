@@ -9,6 +9,7 @@ with contracts as (
     select
         *,
         coalesce(valid_to_at, timestamp '9999-12-31 00:00:00') as ends_at,
+        coalesce(priority, 1000000000) as priority_rank,
         {% for name in conditions -%}
         case when {{ name }} is null then 0 else 1 end
         {{ "+ " if not loop.last }}
@@ -35,8 +36,17 @@ matched as (
         {% for name in price_context() -%}
         contexts.{{ name }},
         {% endfor -%}
-        contracts.*
-        exclude (provider, model, service_tier, is_batch, context_band, region)
+        contracts.contract_price_id,
+        contracts.provider_account_id,
+        contracts.unit,
+        contracts.unit_price,
+        contracts.unit_size,
+        contracts.discount_rate,
+        contracts.currency,
+        contracts.valid_from_at,
+        contracts.ends_at,
+        contracts.priority_rank,
+        contracts.said
     from contexts
     inner join contracts
         on
@@ -131,10 +141,10 @@ held as (
                 {% endfor -%}
                 spans.changes_at, units.unit
             order by
-                coalesce(matched.priority, 1000000000),
+                matched.priority_rank asc,
                 matched.said desc,
                 matched.valid_from_at desc,
-                matched.contract_price_id
+                matched.contract_price_id asc
         ) as rank
     from spans
     inner join matched
@@ -153,16 +163,15 @@ pivoted as (
         valid_from_at,
         valid_to_at,
         min(currency) filter (where discount_rate is null) as contract_currency,
-        -- Two currencies in one record's contract prices add up to no cost.
-        count(distinct currency) filter (where discount_rate is null) > 1 as is_in_two_currencies,
-        min(contract_price_id) as contract_price_id,
         {% for unit in usage_units() -%}
         {%- set is_unit = "priced_unit = '" ~ unit.name ~ "'" -%}
-        max(unit_price) filter (where {{ is_unit }} and discount_rate is null)
+        max(case when {{ is_unit }} and discount_rate is null then unit_price end)
             as {{ unit.name }}_contract_price,
-        max(discount_rate) filter (where {{ is_unit }}) as {{ unit.name }}_discount_rate
-        {{- "," if not loop.last }}
-        {% endfor %}
+        max(case when {{ is_unit }} then discount_rate end) as {{ unit.name }}_discount_rate,
+        {% endfor -%}
+        -- Two currencies in one record's contract prices add up to no cost.
+        count(distinct currency) filter (where discount_rate is null) > 1 as is_in_two_currencies,
+        min(contract_price_id) as contract_price_id
     from held
     where rank = 1
     group by
@@ -174,13 +183,12 @@ pivoted as (
 resolved as (
     select
         pivoted.*,
+        {% for unit in usage_units() -%}
+        price_sets.{{ unit.name }}_price as {{ unit.name }}_list_price,
+        {% endfor -%}
         price_sets.price_set_id as list_price_set_id,
         coalesce(price_sets.is_output_image_token_priced, false)
-        or pivoted.output_image_tokens_contract_price is not null as is_output_image_token_priced,
-        {% for unit in usage_units() -%}
-        price_sets.{{ unit.name }}_price as {{ unit.name }}_list_price
-        {{- "," if not loop.last }}
-        {% endfor %}
+        or pivoted.output_image_tokens_contract_price is not null as is_output_image_token_priced
     from pivoted
     left join price_sets
         on
@@ -204,7 +212,6 @@ final as (
         contract_price_id,
         list_price_set_id,
         contract_currency,
-        is_output_image_token_priced,
         {% for unit in usage_units() -%}
         cast(
             case
@@ -217,9 +224,9 @@ final as (
                 else {{ unit.name }}_list_price
             end as decimal(38, 18)
         ) as {{ unit.name }}_price,
-        {{ unit.name }}_contract_price is not null as is_{{ unit.name }}_contracted
-        {{- "," if not loop.last }}
-        {% endfor %}
+        {{ unit.name }}_contract_price is not null as is_{{ unit.name }}_contracted,
+        {% endfor -%}
+        is_output_image_token_priced
     from resolved
 )
 

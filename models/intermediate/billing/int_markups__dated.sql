@@ -65,7 +65,7 @@ held as (
             spans.{{ name }},
             {% endfor -%}
             spans.changes_date
-        order by rules.priority_rank, rules.valid_from_date desc, rules.rule_id
+        order by rules.priority_rank asc, rules.valid_from_date desc, rules.rule_id asc
     ) = 1
 )
 

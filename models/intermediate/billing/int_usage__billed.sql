@@ -3,7 +3,7 @@
 
 {%- set kinds = markup_kinds() %}
 
-with owned as (
+with usage as (
     select * from {{ ref('int_usage__owned') }}
 ),
 
@@ -46,7 +46,7 @@ contracted as (
         {{ contract_cost_of(unit, false) }}
         {{ "+ " if not loop.last }}
         {%- endfor %} as listed_cost
-    from owned as usage
+    from usage
     -- Left joins: most records have no contract.
     left join prices
         on
@@ -94,19 +94,14 @@ provided as (
         cast(null as varchar) as contract_price_id,
         cast(null as decimal(18, 12)) as contract_fx_rate,
         list_cost as provider_cost
-    from owned
+    from usage
 ),
 {%- endif %}
 
 {% for kind in kinds -%}
 rules_{{ loop.index }} as (
-    select *
-    from {{ ref('int_markups__dated') }}
-    where
-        {% for name in ["routing_mode", "provider", "model"] -%}
-        {{ name }} is {{ "not " if name in kind }}null
-        {{ "and " if not loop.last }}
-        {%- endfor %}
+    select * from {{ ref('int_markups__dated') }}
+    where {{ is_markup_kind(kind) }}
 ),
 
 {% endfor -%}
@@ -114,36 +109,10 @@ rules_{{ loop.index }} as (
 ruled as (
     select
         provided.*,
-        {% for part in ["markup_rate", "fixed_fee"] -%}
-        {% if kinds -%}
-        case
-            least(
-                {%- for kind in kinds %}
-                coalesce(rules_{{ loop.index }}.markup_rank, 99999999999),
-                {%- endfor %}
-                99999999999
-            )
-            {%- for kind in kinds %}
-            when rules_{{ loop.index }}.markup_rank then rules_{{ loop.index }}.{{ part }}
-            {%- endfor %}
-        end
-        {%- else -%}
-        cast(null as decimal(38, 18))
-        {%- endif %} as ruled_{{ part }}
-        {{- "," if not loop.last }}
-        {% endfor %}
+        {{ markup_of("markup_rate", kinds) }} as ruled_markup_rate,
+        {{ markup_of("fixed_fee", kinds) }} as ruled_fixed_fee
     from provided
-    {%- for kind in kinds %}
-    {%- set rules = "rules_" ~ loop.index %}
-    left join {{ rules }}
-        on
-            provided.account_id = {{ rules }}.account_id
-            {%- for name in kind %}
-            and provided.{{ name }} = {{ rules }}.{{ name }}
-            {%- endfor %}
-            and cast(provided.started_at as date) >= {{ rules }}.valid_from_date
-            and cast(provided.started_at as date) < {{ rules }}.valid_to_date
-    {%- endfor %}
+    {{ markup_joins("provided", kinds) }}
 ),
 
 rated as (
@@ -162,8 +131,12 @@ rated as (
             case
                 when
                     requests > 0 and cost_status in ('priced', 'free')
-                    and (billing_mode = 'byok' or (billing_mode = 'managed' and billed_basis = 'rule'))
-                    then coalesce({{ priced_tokens("requests", "ruled_fixed_fee") | indent(20) }}, 0)
+                    and (
+                        billing_mode = 'byok'
+                        or (billing_mode = 'managed' and billed_basis = 'rule')
+                    )
+                    then
+                        coalesce({{ priced_tokens("requests", "ruled_fixed_fee") | indent(20) }}, 0)
                 else 0
             end as decimal(38, 18)
         ) as fixed_fee
