@@ -87,7 +87,9 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
     home.drop("cloudflare/page.json", json.dumps({"success": True, "result": [CLOUDFLARE]}))
     for preset in CANONICAL_PRESETS:
         home.drop(f"{preset}/usage.csv", table(canonical(600)))
-    home.load_and_build()
+    # With every hard check between the layers.
+    outcome = home.run()
+    assert (outcome.status, outcome.exit_code, outcome.problems) == ("published", 0, [])
     return home
 
 
