@@ -6,13 +6,21 @@ brings the name back.
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import json
 import os
 import secrets
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
+
+import msgspec
+import zstandard
+
+from orchestration.landing.files import EVIDENCE_SUFFIX, SETTLE_SECONDS
 
 # Hidden, so that it is no landed file.
 NOTES = ".forgotten.json"
@@ -71,3 +79,68 @@ def note_forgotten(landing: Path, person: str) -> Forgotten:
         os.fsync(stream.fileno())
     part.replace(landing / NOTES)
     return known
+
+
+# ---------------------------------------------------------------- files as a source gave them
+
+# Numbers keep the digits they were written with.
+_JSON = msgspec.json.Encoder(decimal_format="number")
+_ENDINGS: dict[str, tuple[Callable[[bytes], bytes], Callable[[bytes], bytes]]] = {
+    "": (bytes, bytes),
+    ".gz": (gzip.decompress, gzip.compress),
+    ".zst": (
+        lambda data: zstandard.ZstdDecompressor().decompressobj().decompress(data),
+        zstandard.ZstdCompressor().compress,
+    ),
+}
+
+
+def without_people(body: bytes, forgotten: Forgotten) -> bytes:
+    """A page of JSON without forgotten people; the same bytes where it names none of them."""
+    if not forgotten.hashes:
+        return body
+    value = json.loads(body, parse_float=Decimal)
+    cleaned = forgotten.without(value)
+    return body if cleaned == value else _JSON.encode(cleaned)
+
+
+def rewrite_pages(landing: Path, person: str) -> int:
+    """Replace a person's id in JSON files that lie as a source gave them; how many named it.
+
+    The bytes of such a file change, so the next load looks at it once more and knows its rows.
+    """
+    quoted = json.dumps(person, ensure_ascii=False).encode()
+    escaped = json.dumps(person).encode()
+    changed = 0
+    for path in sorted(landing.rglob("*")):
+        ending = path.suffix if path.suffix in _ENDINGS else ""
+        name = path.name.removesuffix(ending)
+        is_json = name.endswith((".json", ".jsonl")) and not name.startswith(".")
+        if not is_json or path.name.endswith(EVIDENCE_SUFFIX) or not path.is_file():
+            continue
+        unpack, pack = _ENDINGS[ending]
+        try:
+            content = unpack(path.read_bytes())
+        except (OSError, EOFError, zstandard.ZstdError):
+            # A damaged file was rejected: nothing of it was read.
+            continue
+        cleaned = content
+        for each in (quoted, escaped):
+            cleaned = cleaned.replace(each, json.dumps(FORGOTTEN).encode())
+        if cleaned != content:
+            _replace(path, pack(cleaned))
+            changed += 1
+    return changed
+
+
+def _replace(path: Path, content: bytes) -> None:
+    part = path.with_name(f".{path.name}.part")
+    with part.open("wb") as stream:
+        stream.write(content)
+        stream.flush()
+        os.fsync(stream.fileno())
+    # It appears whole: the loader need not wait until it has come to rest.
+    status = path.stat()
+    at_rest = status.st_mtime - 2 * SETTLE_SECONDS
+    os.utime(part, (at_rest, at_rest))
+    part.replace(path)

@@ -18,6 +18,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+from orchestration.landing.forgotten import read_forgotten, without_people
 from orchestration.landing.write import land
 from orchestration.sources.feeds import Window
 
@@ -182,6 +183,8 @@ class ChainWriter:
         self._before = before
         self._pages_before = folder.count_pages(before) if before is not None else 0
         self._is_new = not self._pages_before
+        # A page lies in landing/<source>/<kind>.
+        self._forgotten = read_forgotten(folder.folder.parent.parent)
         self._number = 0
         self._equal = 0
         self.landed: list[str] = []
@@ -191,7 +194,9 @@ class ChainWriter:
         self._number, self._is_new = pages, True
 
     def add(self, body: bytes, document: Mapping[str, Any]) -> None:
-        """Take the next page."""
+        """Take the next page; whom it names and who is to be forgotten does not land."""
+        body = without_people(body, self._forgotten)
+        document = self._forgotten.without(document)
         if not self._is_new and self._is_equal(self._equal + 1, document):
             self._equal += 1
             return

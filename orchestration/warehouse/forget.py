@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import duckdb
 
 from orchestration.config import Runtime
-from orchestration.landing.forgotten import Forgotten, note_forgotten
+from orchestration.landing.forgotten import Forgotten, note_forgotten, rewrite_pages
 from orchestration.landing.kinds import ROW_KINDS
 from orchestration.warehouse import privacy
 from orchestration.warehouse.redaction import Progress, change_files, change_rows, note_redacting
@@ -66,6 +66,7 @@ def forget_person(
     report.files = change_files(
         connection, runtime, changed, kinds=privacy.kinds_with_people(), progress=progress
     )
+    report.files += rewrite_pages(runtime.landing, person)
     report.unread = [
         name
         for (name,) in connection.execute(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,13 @@ import zstandard
 from integration.homes import Home, differing, example_rows, hash_marts, query
 
 from orchestration.cli import DONE, invoke
-from orchestration.landing.forgotten import Forgotten, note_forgotten, read_forgotten
+from orchestration.landing.forgotten import (
+    Forgotten,
+    note_forgotten,
+    read_forgotten,
+    rewrite_pages,
+    without_people,
+)
 from orchestration.warehouse import privacy
 from orchestration.warehouse.connection import open_warehouse
 from orchestration.warehouse.forget import forget_person
@@ -255,3 +262,35 @@ def test_refused_fields_keep_their_digits() -> None:
 
     assert cleaned == fields.replace(PERSON, "forgotten")
     assert privacy.clean_fields(fields, Forgotten()) is fields
+
+
+@pytest.mark.parametrize("ending", ["", ".gz", ".zst"])
+def test_pages_that_lie_as_a_source_gave_them_lose_the_name_and_nothing_else(
+    ending: str, tmp_path: Path
+) -> None:
+    pack = {"": bytes, ".gz": gzip.compress, ".zst": zstandard.ZstdCompressor().compress}[ending]
+    unpack = {
+        "": bytes,
+        ".gz": gzip.decompress,
+        ".zst": zstandard.ZstdDecompressor().decompress,
+    }[ending]
+    page = f'{{"data": [{{"user_id": "{PERSON}", "cost": 0.1000000000000000000001}}]}}'
+    path = tmp_path / "openai" / "openai_usage" / f"completions__p0001.json{ending}"
+    other = path.with_name(f"other__p0001.json{ending}")
+    path.parent.mkdir(parents=True)
+    path.write_bytes(pack(page.encode()))
+    other.write_bytes(pack(page.replace(PERSON, OTHER).encode()))
+
+    assert rewrite_pages(tmp_path, PERSON) == 1
+
+    assert unpack(path.read_bytes()).decode() == page.replace(PERSON, "forgotten")
+    assert OTHER in unpack(other.read_bytes()).decode()
+    assert rewrite_pages(tmp_path, PERSON) == 0
+
+
+def test_a_page_that_is_asked_again_lands_without_the_name(tmp_path: Path) -> None:
+    known = note_forgotten(tmp_path, PERSON)
+    page = f'{{"user_id":"{PERSON}","cost":0.1000000000000000000001}}'.encode()
+
+    assert without_people(page, known) == page.replace(PERSON.encode(), b"forgotten")
+    assert without_people(page.replace(b"nadia", b"nadja"), known).count(b"nadja") == 1
