@@ -319,7 +319,7 @@ import os, signal, sys
 from pathlib import Path
 from orchestration.config import read_runtime
 from orchestration.defs.steps import RunLog, Steps
-from orchestration.landing import extract, write
+from orchestration.landing import long_rereads, write
 from orchestration.sources import litellm_postgres
 home, place = Path(sys.argv[1]), sys.argv[2]
 litellm_postgres.PAGE_ROWS = 10
@@ -330,7 +330,7 @@ holder, name = {
     "page": (write.LandingWriter, "write"),
     "rename": (write.os, "link"),
     "unlink": (write, "_sync_folder"),
-    "notes": (extract._Notes, "remember"),
+    "notes": (long_rereads.LongRereads, "remember"),
     "load": (Steps, "load"),
 }[place]
 real = getattr(holder, name)

@@ -152,13 +152,13 @@ def test_files_that_no_run_will_read_are_named_with_the_reason(home: Home) -> No
     assert "being_written" not in parts.text
 
 
-def test_a_source_this_version_does_not_read_is_a_warning(home: Home) -> None:
+def test_a_source_without_its_folder_is_a_warning(home: Home) -> None:
     config = home.path / "tollbook.yml"
     config.write_text(
         config.read_text().replace("sources:\n", "sources:\n  - {name: bill, kind: aws_cur2}\n")
     )
 
-    assert_one(troubles(home), "bill", Verdict.warning, "does not read kind aws_cur2")
+    assert_one(troubles(home), "bill", Verdict.warning, "create it and drop files there")
 
 
 def test_a_seed_row_that_is_refused_is_a_warning_and_a_broken_file_fails(home: Home) -> None:

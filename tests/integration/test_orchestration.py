@@ -83,7 +83,7 @@ def test_lineage_runs_from_landing_through_every_layer_to_what_is_published(
         "audit": {"landing"},
         "reference": {"landing"},
         "staging": {"raw", "staging", "audit", "reference"},
-        "intermediate": {"staging", "intermediate", "marts", "reference"},
+        "intermediate": {"staging", "intermediate", "marts", "audit", "reference"},
         "marts": {"staging", "intermediate", "marts", "audit", "reference"},
         "exports": {"marts", "reference"},
         "published": {"marts", "exports", "audit", "reference"},
