@@ -1,0 +1,202 @@
+{{ config(materialized='table') }}
+-- Grain: one row per subscription, kind of charge and day of the account's calendar.
+-- Periods count from the first day of validity. A day's part is its period's charge divided by the
+-- days of the period, by largest remainder; days before and after the validity cost nothing. Open
+-- subscriptions reach to the end of the month of the last usage anybody has, so that the figures
+-- follow from files and seeds alone.
+
+with subscriptions as (
+    select
+        *,
+        coalesce(valid_to_date, date '9999-12-31') as until_date,
+        case interval when 'year' then 12 else 1 end as months
+    from {{ ref('subscriptions') }}
+),
+
+accounts as (
+    select * from {{ ref('accounts') }}
+),
+
+fx_rates as (
+    select * from {{ ref('fx_rates') }}
+),
+
+spend as (
+    select
+        billing_date,
+        account_id,
+        provider_account_id,
+        currency,
+        sum(billed_cost) as billed_cost,
+        sum(provider_cost) as provider_cost
+    from {{ ref('int_spend__daily') }}
+    group by billing_date, account_id, provider_account_id, currency
+),
+
+reached as (
+    select
+        max(billing_date) as last_date,
+        last_day(max(billing_date)) as last_shown_date
+    from spend
+),
+
+stepped as (
+    select
+        subscriptions.*,
+        reached.last_date,
+        least(
+            subscriptions.until_date, cast(reached.last_shown_date + interval 1 day as date)
+        ) as end_date,
+        unnest(range(greatest(
+            0,
+            date_diff(
+                'month',
+                subscriptions.valid_from_date,
+                least(subscriptions.until_date, reached.last_shown_date)
+            ) // subscriptions.months + 1
+        ))) as step
+    from subscriptions
+    cross join reached
+),
+
+-- Counted from the first day, not from the period before: a month that began on the 31st has its
+-- end on the last day of a shorter one, and the next on the 31st again.
+periods as (
+    select
+        *,
+        cast(valid_from_date + to_months(months * step) as date) as period_from_date,
+        cast(valid_from_date + to_months(months * (step + 1)) as date) as period_to_date
+    from stepped
+),
+
+-- An account commits to what usage costs it, a provider account to what the provider charges.
+owed as (
+    select
+        periods.subscription_id,
+        periods.period_from_date,
+        periods.currency as committed_currency,
+        spend.billing_date,
+        spend.currency,
+        case
+            when periods.account_id is not null then spend.billed_cost else spend.provider_cost
+        end as owed_cost
+    from periods
+    inner join spend
+        on
+            periods.period_from_date <= spend.billing_date
+            and periods.period_to_date > spend.billing_date
+            and (periods.account_id is null or periods.account_id = spend.account_id)
+            and (
+                periods.provider_account_id is null
+                or periods.provider_account_id = spend.provider_account_id
+            )
+    where periods.minimum_commitment is not null
+),
+
+used as (
+    select
+        owed.subscription_id,
+        owed.period_from_date,
+        sum(case
+            when owed.currency = owed.committed_currency then owed.owed_cost
+            else {{ money_at_rate('owed.owed_cost', 'fx_rates.rate') | indent(12) }}
+        end) as amount,
+        bool_or(
+            owed.currency <> owed.committed_currency and fx_rates.rate is null
+        ) as is_rate_missing
+    from owed
+    left join fx_rates
+        on
+            owed.billing_date = fx_rates.rate_date
+            and owed.currency = fx_rates.base_currency
+            and owed.committed_currency = fx_rates.quote_currency
+    group by owed.subscription_id, owed.period_from_date
+),
+
+charges as (
+    select
+        periods.*,
+        'subscription' as charge_kind,
+        periods.amount as period_amount
+    from periods
+    union all
+    -- What is missing to a minimum is known once its period is over: somebody used something later.
+    select
+        periods.*,
+        'minimum_commitment' as charge_kind,
+        case
+            when not coalesce(used.is_rate_missing, false)
+                then greatest(0, periods.minimum_commitment - coalesce(used.amount, 0))
+        end as period_amount
+    from periods
+    left join used
+        on
+            periods.subscription_id = used.subscription_id
+            and periods.period_from_date = used.period_from_date
+    where
+        periods.minimum_commitment is not null
+        and periods.last_date >= periods.period_to_date
+        and periods.until_date >= periods.period_to_date
+),
+
+days as (
+    select
+        *,
+        period_to_date - period_from_date as period_days,
+        cast(unnest(range(
+            period_from_date, least(period_to_date, end_date), interval 1 day
+        )) as date) as charge_date
+    from charges
+),
+
+shared as (
+    select
+        days.subscription_id,
+        days.charge_kind,
+        days.charge_date,
+        strftime(days.charge_date, '%Y-%m') as billing_month,
+        coalesce(days.account_id, 'unassigned') as account_id,
+        days.provider_account_id,
+        days.cost_center,
+        days.description,
+        days.period_from_date,
+        days.period_to_date,
+        {{ equal_share(
+            'days.period_amount', 'days.period_days', '(days.charge_date - days.period_from_date)'
+        ) | indent(8) }} as amount,
+        days.currency,
+        coalesce(accounts.currency, days.currency) as account_currency,
+        case
+            when days.currency = coalesce(accounts.currency, days.currency) then 1
+            else fx_rates.rate
+        end as fx_rate
+    from days
+    left join accounts on days.account_id = accounts.account_id
+    left join fx_rates
+        on
+            days.charge_date = fx_rates.rate_date
+            and days.currency = fx_rates.base_currency
+            and accounts.currency = fx_rates.quote_currency
+),
+
+final as (
+    select
+        subscription_id,
+        charge_kind,
+        charge_date,
+        billing_month,
+        account_id,
+        provider_account_id,
+        cost_center,
+        description,
+        period_from_date,
+        period_to_date,
+        amount,
+        currency,
+        {{ money_at_rate('amount', 'fx_rate') | indent(8) }} as account_amount,
+        account_currency,
+        cast(fx_rate as decimal(18, 12)) as fx_rate
+    from shared
+)
+
+select * from final
