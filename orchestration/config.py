@@ -55,6 +55,8 @@ FILE_SOURCE_KINDS = (
     "app_requests",
     "owners",
     "decisions",
+    "closes",
+    "statements",
 )
 SOURCE_KINDS = (*GATEWAY_SOURCE_KINDS, *API_SOURCE_KINDS, *FILE_SOURCE_KINDS)
 

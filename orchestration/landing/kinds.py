@@ -287,6 +287,15 @@ ROW_KINDS = {
             contract_files.DECISION_FIELDS,
             contract_files.read_decision,
         ),
+        _of_contract(
+            "closes", contract_files.CLOSES, contract_files.CLOSE_FIELDS, contract_files.read_close
+        ),
+        _of_contract(
+            "statements",
+            contract_files.STATEMENTS,
+            contract_files.STATEMENT_FIELDS,
+            contract_files.read_statement,
+        ),
         FileKind(
             name="openai_usage",
             table=openai_pages.USAGE,

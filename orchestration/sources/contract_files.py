@@ -238,6 +238,68 @@ DECISION_FIELDS = (
     FieldRule("note", "text"),
 )
 
+# A close as Tollbook itself lands it: one row for the period, then what was frozen of it. Sums may
+# be negative where they correct an earlier month, counts of requests too.
+CLOSE_FIELDS = (
+    FieldRule("close_id", "text", is_required=True),
+    FieldRule("row_no", "count", is_required=True),
+    FieldRule(
+        "row_type",
+        "text",
+        is_required=True,
+        choices=("period", "fact", "adjustment", "chargeback"),
+    ),
+    FieldRule("account_id", "text", is_required=True),
+    FieldRule("billing_month", "text", is_required=True),
+    FieldRule("closed_at", "event", is_required=True),
+    FieldRule("row_count", "count"),
+    FieldRule("reviewer", "text"),
+    FieldRule("packet_sha256", "text"),
+    FieldRule("ledger_digest", "text"),
+    FieldRule("billed_cost", "signed"),
+    FieldRule("adjustments_amount", "signed"),
+    FieldRule("invoiced_amount", "signed"),
+    FieldRule("billing_date", "date"),
+    FieldRule("cost_kind", "text"),
+    FieldRule("cost_center", "text"),
+    FieldRule("team_id", "text"),
+    FieldRule("project_id", "text"),
+    FieldRule("environment", "text"),
+    FieldRule("provider", "text"),
+    FieldRule("model", "text"),
+    FieldRule("currency", "currency"),
+    FieldRule("amount", "signed"),
+    FieldRule("direct_cost", "signed"),
+    FieldRule("shared_cost", "signed"),
+    FieldRule("adjustments", "signed"),
+    FieldRule("allocation_rule", "text"),
+    FieldRule("requests", "signed"),
+    FieldRule("unpriced_requests", "signed"),
+    FieldRule("unpriced_gateway_cost", "signed"),
+)
+# A document that was issued for an account or a team, with what stands on it.
+STATEMENT_FIELDS = (
+    FieldRule("statement_number", "text", is_required=True),
+    FieldRule("account_id", "text", is_required=True),
+    FieldRule("team_id", "text"),
+    FieldRule("billing_month", "text", is_required=True),
+    FieldRule(
+        "kind",
+        "text",
+        is_required=True,
+        choices=("statement", "receipt", "proforma", "statutory"),
+    ),
+    FieldRule("currency", "currency", is_required=True),
+    FieldRule("subtotal", "signed", is_required=True),
+    FieldRule("tax", "signed"),
+    FieldRule("total", "signed", is_required=True),
+    FieldRule("issued_at", "event", is_required=True),
+    FieldRule("supersedes", "text"),
+    FieldRule("content_sha256", "text", is_required=True),
+    FieldRule("file_sha256", "text", is_required=True),
+    FieldRule("pdf_sha256", "text", is_required=True),
+)
+
 
 def _table(name: str, rules: tuple[FieldRule, ...], *, key: tuple[str, ...], at: str) -> RawTable:
     columns = tuple(Column(rule.name, _TYPES[rule.type]) for rule in rules)
@@ -260,6 +322,10 @@ RECHARGE_REQUESTS = _table(
     "wallet__recharge_requests", RECHARGE_REQUEST_FIELDS, key=("recharge_id",), at="requested_at"
 )
 DECISIONS = _table("decisions__decisions", DECISION_FIELDS, key=("decision_id",), at="decided_at")
+CLOSES = _table("closes__rows", CLOSE_FIELDS, key=("close_id", "row_no"), at="closed_at")
+STATEMENTS = _table(
+    "statements__statements", STATEMENT_FIELDS, key=("statement_number",), at="issued_at"
+)
 
 
 def required_of(rules: tuple[FieldRule, ...]) -> tuple[str, ...]:
@@ -317,6 +383,28 @@ def read_decision(row: Mapping[str, Any], context: RecordContext) -> Record:
         RefusedError: a row code of the closed list.
     """
     return _read_fields(row, DECISION_FIELDS, context)
+
+
+def read_close(row: Mapping[str, Any], context: RecordContext) -> Record:
+    """One row of a closed period: the period itself, or what was frozen of it.
+
+    Grain: one row per close and row number. Units: money in `currency`, of either sign.
+
+    Raises:
+        RefusedError: a row code of the closed list.
+    """
+    return _read_fields(row, CLOSE_FIELDS, context)
+
+
+def read_statement(row: Mapping[str, Any], context: RecordContext) -> Record:
+    """One document that was issued, by its number.
+
+    Grain: one row per statement number. Units: money in `currency`, rounded to its minor unit.
+
+    Raises:
+        RefusedError: a row code of the closed list.
+    """
+    return _read_fields(row, STATEMENT_FIELDS, context)
 
 
 def read_gateway_count(row: Mapping[str, Any], context: RecordContext) -> Record:

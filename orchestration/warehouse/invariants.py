@@ -228,6 +228,94 @@ INVARIANTS = (
         """,
     ),
     Invariant(
+        name="chargeback_loses_no_usage",
+        table="marts.chargeback",
+        description="The days that chargeback is drawn from hold the billed cost and the requests "
+        "of the usage records, per UTC day, account and currency.",
+        sql="""
+            with kept as (
+                select usage_date, account_id, currency, sum(billed_cost) as billed_cost,
+                    sum(requests) as requests
+                from marts.usage_records where duplicate_of is null and {usage} group by all
+            ),
+            days as (
+                select usage_date, account_id, currency, sum(billed_cost) as billed_cost,
+                    sum(requests) as requests
+                from intermediate.int_chargeback__days where {usage} group by all
+            )
+            select
+                concat_ws('/', coalesce(k.usage_date, d.usage_date),
+                    coalesce(k.account_id, d.account_id)) as key,
+                cast(abs(coalesce(k.billed_cost, 0) - coalesce(d.billed_cost, 0))
+                    as decimal(38, 18)) as amount
+            from kept as k
+            full outer join days as d
+                on k.usage_date = d.usage_date and k.account_id = d.account_id
+                    and k.currency = d.currency
+            where
+                k.billed_cost is distinct from d.billed_cost
+                or k.requests is distinct from d.requests
+        """,
+    ),
+    Invariant(
+        name="chargeback_is_conserved",
+        table="marts.chargeback",
+        description="Per account and currency chargeback of all months, closed and open, adds up "
+        "to the usage, the fees and the subscriptions known now, to the last digit: what is spread "
+        "is spread whole, and what a closed month lacks an open one bears.",
+        sql="""
+            with facts as (
+                select account_id, currency, sum(amount) as amount, sum(requests) as requests
+                from intermediate.int_chargeback__facts group by all
+            ),
+            charged as (
+                select account_id, currency, sum(total_cost) as amount, sum(requests) as requests
+                from marts.chargeback group by all
+            )
+            select
+                concat_ws('/', coalesce(f.account_id, c.account_id),
+                    coalesce(f.currency, c.currency)) as key,
+                cast(abs(coalesce(f.amount, 0) - coalesce(c.amount, 0)) as decimal(38, 18))
+                    as amount
+            from facts as f
+            full outer join charged as c
+                on f.account_id = c.account_id and f.currency = c.currency
+            where
+                coalesce(f.amount, 0) <> coalesce(c.amount, 0)
+                or coalesce(f.requests, 0) <> coalesce(c.requests, 0)
+        """,
+    ),
+    Invariant(
+        name="closed_periods_stand",
+        table="marts.chargeback",
+        description="The rows of a closed month are those of its close, equally many and to the "
+        "same amount.",
+        sql="""
+            with frozen as (
+                select account_id, billing_month,
+                    count(*) filter (row_type = 'chargeback') as rows,
+                    sum(coalesce(direct_cost, 0) + shared_cost + adjustments)
+                        filter (row_type = 'chargeback') as amount
+                from staging.stg_closes__rows group by all
+            ),
+            charged as (
+                select account_id, billing_month, count(*) as rows, sum(total_cost) as amount
+                from marts.chargeback where period_status = 'closed' group by all
+            )
+            select
+                concat_ws('/', coalesce(f.account_id, c.account_id),
+                    coalesce(f.billing_month, c.billing_month)) as key,
+                cast(abs(coalesce(f.amount, 0) - coalesce(c.amount, 0)) as decimal(38, 18))
+                    as amount
+            from frozen as f
+            full outer join charged as c
+                on f.account_id = c.account_id and f.billing_month = c.billing_month
+            where
+                coalesce(f.rows, 0) <> coalesce(c.rows, 0)
+                or coalesce(f.amount, 0) <> coalesce(c.amount, 0)
+        """,
+    ),
+    Invariant(
         name="units_are_disjoint",
         table="marts.usage_records",
         description="Input and output totals equal the sums of their units, record by record.",

@@ -137,6 +137,21 @@ def test_failed_hard_check_stops_the_publish_and_readers_keep_the_last_version(
             "delete from raw.litellm__spend_logs where _source_line = 1",
             "every_row_is_accounted_for",
         ),
+        (
+            "update intermediate.int_chargeback__days set requests = requests + 1 "
+            "where usage_date = (select min(usage_date) from intermediate.int_chargeback__days)",
+            "chargeback_loses_no_usage",
+        ),
+        (
+            "update marts.chargeback set total_cost = total_cost + 0.000000000000000001 "
+            "where total_cost = (select max(total_cost) from marts.chargeback)",
+            "chargeback_is_conserved",
+        ),
+        (
+            "update marts.chargeback set period_status = 'closed' "
+            "where total_cost = (select max(total_cost) from marts.chargeback)",
+            "closed_periods_stand",
+        ),
     ],
 )
 def test_each_invariant_finds_what_it_stands_for(

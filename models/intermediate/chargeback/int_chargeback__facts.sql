@@ -1,0 +1,78 @@
+{{ config(materialized='table') }}
+-- Grain: one row per account, billing day, kind of cost (usage, topup_fee), what chargeback is by,
+-- pool and currency: everything an account is to bear, as it is known now.
+-- A pool names the shared_cost_rules.cost_kind that may spread the cost.
+
+with days as (
+    select * from {{ ref('int_chargeback__days') }}
+),
+
+ledger as (
+    select * from {{ ref('wallet_ledger') }}
+),
+
+fees as (
+    select
+        account_id,
+        -- The day in the account's month, also where UTC is a day ahead or behind.
+        greatest(
+            least(
+                cast(occurred_at as date), last_day(cast(billing_month || '-01' as date))
+            ), cast(billing_month || '-01' as date)
+        ) as billing_date,
+        coalesce(payment_currency, currency) as currency,
+        fee as amount
+    from ledger
+    where entry_type = 'purchase' and fee <> 0
+),
+
+facts as (
+    select
+        account_id,
+        billing_date,
+        'usage' as cost_kind,
+        case
+            when shared_key_id is not null then 'key:' || shared_key_id
+            when is_cache_storage then 'cache_storage'
+            when team_id is null and cost_center is null then 'untagged'
+        end as pool,
+        {{ chargeback_dimensions() | join(',\n        ') }},
+        currency,
+        billed_cost as amount,
+        {{ chargeback_counts() | join(',\n        ') }}
+    from days
+    union all
+    select
+        account_id,
+        billing_date,
+        'topup_fee' as cost_kind,
+        'topup_fee' as pool,
+        {% for name in chargeback_dimensions() -%}
+        cast(null as varchar) as {{ name }},
+        {% endfor -%}
+        currency,
+        amount,
+        0 as requests,
+        0 as unpriced_requests,
+        cast(null as decimal(38, 18)) as unpriced_gateway_cost
+    from fees
+),
+
+final as (
+    select
+        account_id,
+        billing_date,
+        strftime(billing_date, '%Y-%m') as billing_month,
+        cost_kind,
+        pool,
+        {{ chargeback_dimensions() | join(',\n        ') }},
+        currency,
+        cast(sum(amount) as decimal(38, 18)) as amount,
+        cast(sum(requests) as bigint) as requests,
+        cast(sum(unpriced_requests) as bigint) as unpriced_requests,
+        cast(sum(unpriced_gateway_cost) as decimal(38, 18)) as unpriced_gateway_cost
+    from facts
+    group by all
+)
+
+select * from final
