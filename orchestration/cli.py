@@ -9,7 +9,8 @@ import traceback
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
 from enum import StrEnum
 from io import TextIOWrapper
 from pathlib import Path
@@ -536,6 +537,97 @@ def retention(
         extracted=None,
         wait=patience.left,
     )
+
+
+@app.command(epilog=_ANYWHERE, short_help="Record what a reviewer decided.")
+def decide(
+    context: typer.Context,
+    subjects: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="SUBJECT...",
+            help="An exception_id or how it begins; <exception_type>/<account>/<YYYY-MM> for all "
+            "of a month; or invoice/, invoice_line/, recharge/, dispute/, batch/, api_key/, "
+            "period/ and the id.",
+        ),
+    ],
+    decision: Annotated[
+        str,
+        typer.Option(
+            "--decision",
+            metavar="WORD",
+            help="approve, cap, downgrade, reroute, split_key, change_quota, investigate, dispute, "
+            "write_off or reject.",
+        ),
+    ],
+    owner: Annotated[str, typer.Option("--owner", metavar="NAME", help="Who decides.")],
+    ticket: Annotated[str, typer.Option("--ticket", metavar="ID", help="Where it is argued.")],
+    amount: Annotated[
+        str | None, typer.Option("--amount", metavar="MONEY", help="Money it is about.")
+    ] = None,
+    currency: Annotated[
+        str | None, typer.Option("--currency", metavar="CODE", help="Currency of --amount.")
+    ] = None,
+    valid_to: Annotated[
+        str | None,
+        typer.Option("--valid-to", metavar="DATE", help="First day it no longer holds for."),
+    ] = None,
+    related: Annotated[
+        str | None,
+        typer.Option(
+            "--related",
+            metavar="TYPE/ID",
+            help="quota_alert/, recharge/, route_change/, budget/ or exception/ and the id.",
+        ),
+    ] = None,
+    note: Annotated[str | None, typer.Option("--note", metavar="TEXT")] = None,
+) -> int:
+    """Record a reviewer's decision about what is published, as a file in landing.
+
+    approve, write_off and dispute settle an exception until its evidence changes; the others say
+    what is done about it. The same command twice decides once. The next run applies it.
+    """
+    from orchestration.warehouse.decide import Ruling
+    from orchestration.warehouse.decide import decide as land_decisions
+
+    runtime: Runtime = context.obj.runtime()
+    related_type, _, related_id = (related or "").partition("/")
+    ruling = Ruling(
+        decision=decision.strip().lower(),
+        owner=owner.strip(),
+        ticket=ticket.strip(),
+        amount=_money(amount) if amount is not None else None,
+        currency=currency.upper() if currency else None,
+        valid_to_date=_day(valid_to) if valid_to is not None else None,
+        related_type=related_type or None,
+        related_id=related_id or None,
+        note=note,
+    )
+    report = land_decisions(runtime, subjects, ruling)
+    _say_all(terminal.decision_lines(report, decision=ruling.decision))
+    if report.path is not None:
+        say(f"wrote    {_short(report.path)}")
+        say("next     tollbook run")
+    return DONE
+
+
+def _money(text: str) -> Decimal:
+    from orchestration.core.refusals import RefusedError
+    from orchestration.core.values import read_signed_money
+
+    try:
+        return read_signed_money(text, "amount")[0]
+    except RefusedError as error:
+        raise ConfigurationError(f"--amount: {error.refusal.reason}") from error
+
+
+def _day(text: str) -> date:
+    try:
+        return date.fromisoformat(text)
+    except ValueError as error:
+        raise ConfigurationError(
+            f"--valid-to {text}: expected a date such as 2026-12-31"
+        ) from error
 
 
 @app.command(epilog=_ANYWHERE)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from rich.status import Status as Spinner
 
     from orchestration.landing.extract import ExtractReport
+    from orchestration.warehouse.decide import DecideReport
     from orchestration.warehouse.ledger import Batch
     from orchestration.warehouse.load import LoadReport
     from orchestration.warehouse.reading import (
@@ -439,7 +440,7 @@ def _invoice_lines(invoices: list[InvoiceVerdict]) -> list[str]:
 
 
 def exception_lines(exceptions: list[OpenExceptions]) -> list[str]:
-    """Open exceptions by type with the money at stake, as far as it is known."""
+    """Exceptions by type with the money at stake in the open ones, as far as it is known."""
     if not exceptions:
         return ["Exceptions: none is open"]
     rows = [
@@ -448,15 +449,36 @@ def exception_lines(exceptions: list[OpenExceptions]) -> list[str]:
             each.severity,
             "yes" if each.is_blocking else "no",
             count(each.exceptions),
-            "unknown" if each.amount is None else f"{money(each.amount)} {each.currency}",
+            count(each.decided) if each.decided else "",
+            _at_stake(each),
             count(each.unknown) if each.unknown else "",
         ]
         for each in exceptions
     ]
-    headers = ["type", "severity", "blocks a close", "open", "money at stake", "unknown amounts"]
+    headers = ["type", "severity", "blocks", "open", "decided", "money at stake", "unknown"]
     total = sum(each.exceptions for each in exceptions)
-    title = f"Exceptions: {total:,} open"
-    return [title, *("  " + line for line in table(headers, rows, right="lllrrr"))]
+    decided = sum(each.decided for each in exceptions)
+    title = f"Exceptions: {total:,} open" + (f", {decided:,} decided" if decided else "")
+    lines = table(headers, rows, right="lllrrrr")
+    return [title, *("  " + line for line in lines)]
+
+
+def _at_stake(found: OpenExceptions) -> str:
+    if not found.exceptions:
+        return ""
+    return "unknown" if found.amount is None else f"{money(found.amount)} {found.currency}"
+
+
+def decision_lines(report: DecideReport, *, decision: str) -> list[str]:
+    """What became of each subject of a decision."""
+    return [
+        shortened(
+            f"{'decided ' if each.is_new else 'known   '} {decision}: "
+            f"{printable(each.subject.words)} ({each.decision_id})",
+            160,
+        )
+        for each in report.decided
+    ]
 
 
 # What each step counts.

@@ -60,24 +60,73 @@ with exceptions as (
     select * from {{ ref('int_exceptions__late_after_closes') }}
 ),
 
-final as (
+decisions as (
+    select * from {{ ref('stg_decisions__decisions') }}
+    where subject_type in ('exception', 'exception_type')
+),
+
+addressed as (
     select
         exception_id,
-        exception_type,
-        severity,
-        blocking,
-        amount_at_stake,
-        currency,
-        account_id,
-        billing_month,
-        subject_type,
-        subject_id,
-        evidence,
-        evidence_hash,
-        suggested_action,
-        status,
-        decision_id
+        exception_id as subject_id,
+        'exception' as subject_type
     from exceptions
+    union all
+    select
+        exception_id,
+        concat_ws('/', exception_type, account_id, billing_month) as subject_id,
+        'exception_type' as subject_type
+    from exceptions
+),
+
+-- Of the decisions about what was found the last counts, never the one that arrived last.
+settled as (
+    select
+        exceptions.exception_id,
+        decisions.decision_id,
+        decisions.decision
+    from exceptions
+    inner join addressed on exceptions.exception_id = addressed.exception_id
+    inner join decisions
+        on
+            addressed.subject_type = decisions.subject_type
+            and addressed.subject_id = decisions.subject_id
+            and {{ covers_evidence('decisions', 'exceptions') | indent(12) }}
+    qualify row_number() over (
+        partition by exceptions.exception_id
+        order by decisions.decided_at desc, decisions.decision_id desc
+    ) = 1
+),
+
+final as (
+    select
+        exceptions.exception_id,
+        exceptions.exception_type,
+        exceptions.severity,
+        exceptions.blocking,
+        exceptions.amount_at_stake,
+        exceptions.currency,
+        exceptions.account_id,
+        exceptions.billing_month,
+        exceptions.subject_type,
+        exceptions.subject_id,
+        exceptions.evidence,
+        exceptions.evidence_hash,
+        exceptions.suggested_action,
+        -- To look into it or to reject the charge settles nothing; a measure for the future
+        -- settles only what keeps no period from being closed.
+        case
+            when settled.decision in ('approve', 'write_off', 'dispute') then 'decided'
+            when
+                settled.decision in ('cap', 'downgrade', 'reroute', 'split_key', 'change_quota')
+                and not exceptions.blocking
+                then 'decided'
+            else 'open'
+        end as status,
+        settled.decision_id,
+        settled.decision
+    from exceptions
+    left join settled on exceptions.exception_id = settled.exception_id
 )
 
 select * from final

@@ -236,6 +236,7 @@ DECISION_FIELDS = (
     FieldRule("currency", "currency"),
     FieldRule("valid_to_date", "date"),
     FieldRule("note", "text"),
+    FieldRule("evidence_hashes", "text"),
 )
 
 # A close as Tollbook itself lands it: one row for the period, then what was frozen of it. Sums may
@@ -377,12 +378,20 @@ def read_recharge_request(row: Mapping[str, Any], context: RecordContext) -> Rec
 def read_decision(row: Mapping[str, Any], context: RecordContext) -> Record:
     """One decision of a reviewer about something the marts ask to be looked at.
 
-    Grain: one row per decision id. Units: money in `currency`.
+    Grain: one row per decision id. Units: money in `currency`. `evidence_hashes` are those of the
+    exceptions it was made about, comma-separated; `tollbook decide` writes them.
 
     Raises:
         RefusedError: a row code of the closed list.
     """
-    return _read_fields(row, DECISION_FIELDS, context)
+    was_raw = False
+    if str(row.get("subject_type") or "").lower() == "api_key":
+        key_id, was_raw = read_key_id(read_text(row, "subject_id", context))
+        row = {**row, "subject_id": key_id}
+    record = _read_fields(row, DECISION_FIELDS, context)
+    if was_raw:
+        record.codes.add("raw_key_hashed")
+    return record
 
 
 def read_close(row: Mapping[str, Any], context: RecordContext) -> Record:

@@ -264,11 +264,13 @@ class Spend:
 
 @dataclass(frozen=True, slots=True)
 class OpenExceptions:
-    """The open exceptions of one type and currency.
+    """The exceptions of one type and currency.
 
     Attributes:
-        amount: Sum of the known amounts at stake; None when none is known.
-        unknown: How many have no known amount.
+        exceptions: How many are open.
+        amount: Sum of the known amounts at stake in the open ones; None when none is known.
+        unknown: How many of the open ones have no known amount.
+        decided: How many somebody decided, and whose evidence is still what they saw.
     """
 
     exception_type: str
@@ -278,6 +280,7 @@ class OpenExceptions:
     exceptions: int
     amount: Decimal | None
     unknown: int
+    decided: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -405,13 +408,17 @@ def _exceptions(connection: duckdb.DuckDBPyConnection, tables: set[str]) -> list
             min(severity),
             bool_or(blocking),
             currency,
-            count(*),
-            sum(amount_at_stake),
-            count(*) filter (amount_at_stake is null)
+            count(*) filter (status = 'open'),
+            sum(amount_at_stake) filter (status = 'open'),
+            count(*) filter (status = 'open' and amount_at_stake is null),
+            count(*) filter (status = 'decided')
         from marts.exceptions
-        where status = 'open'
         group by exception_type, currency
-        order by bool_or(blocking) desc, sum(amount_at_stake) desc nulls last, 1, 4
+        order by
+            bool_or(blocking) desc,
+            sum(amount_at_stake) filter (status = 'open') desc nulls last,
+            1,
+            4
         """).fetchall()
     return [OpenExceptions(*row) for row in rows]
 

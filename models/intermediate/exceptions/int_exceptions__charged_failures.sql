@@ -15,6 +15,7 @@ described as (
         billing_month,
         currency,
         case when gateway_cost > 0 then gateway_cost else billed_cost end as amount_at_stake,
+        started_at as evidence_at,
         usage_record_id as evidence_keys,
         'usage_record' as subject_type,
         usage_record_id as subject_id,
@@ -29,6 +30,7 @@ final as (
             type='charged_failure',
             severity='error',
             is_blocking=false,
+            evidence_at='evidence_at',
             suggested_action='Claim the charge back: nothing was delivered.'
         ) }}
     from described

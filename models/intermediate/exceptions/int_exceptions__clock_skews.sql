@@ -22,6 +22,7 @@ grouped as (
         usage.gateway,
         usage.usage_date,
         sum(usage.billed_cost) as amount_at_stake,
+        max(usage.started_at) as evidence_at,
         string_agg(usage.usage_record_id, ',' order by usage.usage_record_id) as evidence_keys
     from usage
     left join flagged
@@ -46,6 +47,7 @@ final as (
             type='clock_skew',
             severity='info',
             is_blocking=false,
+            evidence_at='evidence_at',
             suggested_action='Have the clocks of the gateway and its hosts set by a time server.'
         ) }}
     from described

@@ -21,6 +21,7 @@ grouped as (
         logged_currency as currency,
         currency as account_currency,
         sum(abs(logged_cost)) as amount_at_stake,
+        max(started_at) as evidence_at,
         string_agg(distinct cast(usage_date as varchar), ',' order by cast(usage_date as varchar))
             as evidence_keys
     from usage
@@ -46,6 +47,7 @@ final as (
             type='currency_mismatch',
             severity='error',
             is_blocking=true,
+            evidence_at='evidence_at',
             suggested_action='Add the exchange rates of these days to the seed fx_rates.'
         ) }}
     from described

@@ -14,6 +14,7 @@ grouped as (
         gateway,
         request_id,
         sum(coalesce(nullif(gateway_cost, 0), billed_cost)) as amount_at_stake,
+        max(started_at) as evidence_at,
         string_agg(usage_record_id, ',' order by usage_record_id) as evidence_keys
     from usage
     group by account_id, currency, gateway, request_id
@@ -35,6 +36,7 @@ final as (
             type='duplicate_request_id',
             severity='error',
             is_blocking=true,
+            evidence_at='evidence_at',
             suggested_action='Confirm that the call was made once, then approve or dispute the '
             ~ 'later records.'
         ) }}

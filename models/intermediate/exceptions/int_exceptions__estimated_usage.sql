@@ -15,6 +15,7 @@ grouped as (
         model,
         usage_date,
         sum(billed_cost) as amount_at_stake,
+        max(started_at) as evidence_at,
         cast(count(*) as varchar) as evidence_keys
     from usage
     group by account_id, billing_month, currency, gateway, model, usage_date
@@ -36,6 +37,7 @@ final as (
             type='estimated_usage',
             severity='info',
             is_blocking=false,
+            evidence_at='evidence_at',
             suggested_action='Hold it against what the provider counted: the gateway saw a part, or guessed.'
         ) }}
     from described

@@ -19,6 +19,7 @@ grouped as (
         model,
         usage_date,
         sum(billed_cost) as amount_at_stake,
+        max(started_at) as evidence_at,
         string_agg(usage_record_id, ',' order by usage_record_id) as evidence_keys
     from usage
     group by account_id, billing_month, currency, api_key_id, model, usage_date
@@ -41,6 +42,7 @@ final as (
             type='failed_retry',
             severity='warning',
             is_blocking=false,
+            evidence_at='evidence_at',
             suggested_action='Limit the retries of this key and model: each failed attempt is charged.'
         ) }}
     from described

@@ -89,6 +89,7 @@ grouped as (
         usage_date,
         case when count(*) = count(extra_cost) then sum(greatest(extra_cost, 0)) end
             as amount_at_stake,
+        max(started_at) as evidence_at,
         string_agg(usage_record_id, ',' order by usage_record_id) as evidence_keys
     from compared
     group by account_id, billing_month, currency, fallback_from_model, model, usage_date
@@ -112,6 +113,7 @@ final as (
             type='fallback_route',
             severity='info',
             is_blocking=false,
+            evidence_at='evidence_at',
             suggested_action='See why the model asked for did not serve: limits, outages, routes.'
         ) }}
     from described

@@ -22,6 +22,7 @@ grouped as (
         usage.gateway,
         usage.request_id,
         sum(case when usage.occurrence > 1 then usage.billed_cost end) as amount_at_stake,
+        max(usage.started_at) as evidence_at,
         string_agg(usage.usage_record_id, ',' order by usage.usage_record_id) as evidence_keys
     from usage
     inner join repeated
@@ -45,6 +46,7 @@ final as (
             type='id_collision',
             severity='warning',
             is_blocking=false,
+            evidence_at='evidence_at',
             suggested_action='Both calls are billed; have the upstream or the client choose unique '
             ~ 'ids.'
         ) }}

@@ -22,6 +22,7 @@ grouped as (
         usage.currency,
         usage.api_key_id,
         sum(usage.billed_cost) as amount_at_stake,
+        max(usage.started_at) as evidence_at,
         concat_ws(
             ',',
             case when bool_or(usage.team_id is null) then 'team' end,
@@ -57,6 +58,7 @@ final as (
             type='missing_owner',
             severity='error',
             is_blocking=true,
+            evidence_at='evidence_at',
             suggested_action='Say whose it is: in the owner map, the teams or the account scopes.'
         ) }}
     from described

@@ -27,6 +27,7 @@ from_apps as (
         -- List prices are in USD, whatever the application expected to pay in.
         'USD' as currency,
         app_requests.list_cost as amount_at_stake,
+        app_requests.occurred_at as evidence_at,
         app_requests.request_id as evidence_keys,
         'app_request' as subject_type,
         app_requests.gateway || '/' || app_requests.request_id as subject_id,
@@ -49,6 +50,7 @@ from_counts as (
             try_cast(counted_requests - logged_requests as decimal(12, 0))
             * try_cast(mean_billed_cost as decimal(25, 18)) as decimal(38, 18)
         ) as amount_at_stake,
+        cast(usage_date as timestamp) as evidence_at,
         counted_hours || ' logged ' || cast(logged_requests as varchar) as evidence_keys,
         'gateway_day_model' as subject_type,
         concat_ws('/', gateway, cast(usage_date as varchar), model) as subject_id,
@@ -70,6 +72,7 @@ final as (
             type='missing_usage_record',
             severity='warning',
             is_blocking=true,
+            evidence_at='evidence_at',
             suggested_action='Find where the record was lost: the gateway log has fewer calls than '
             ~ 'were made.'
         ) }}

@@ -27,6 +27,7 @@ grouped as (
         usage.api_key_id,
         refused.refused_key_id,
         sum(usage.billed_cost) as amount_at_stake,
+        max(usage.started_at) as evidence_at,
         concat_ws(' ', cast(count(*) as varchar), min(refused.refused_lines)) as evidence_keys
     from usage
     left join known_keys on usage.api_key_id = known_keys.api_key_id
@@ -58,6 +59,7 @@ final as (
             type='orphan_key',
             severity='error',
             is_blocking=true,
+            evidence_at='evidence_at',
             suggested_action='Add the key to the owner map, valid for the days of its use, or revoke it.'
         ) }}
     from described

@@ -31,7 +31,8 @@ purposes as (
         api_key_id,
         environment,
         workflow,
-        sum(billed_cost) as billed_cost
+        sum(billed_cost) as billed_cost,
+        max(started_at) as last_started_at
     from unruled
     group by account_id, billing_month, currency, api_key_id, environment, workflow
 ),
@@ -43,6 +44,7 @@ grouped as (
         currency,
         api_key_id,
         sum(billed_cost) - max(billed_cost) as amount_at_stake,
+        max(last_started_at) as evidence_at,
         string_agg(
             coalesce(environment, '') || '/' || coalesce(workflow, ''), ','
             order by environment, workflow
@@ -67,6 +69,7 @@ final as (
             type='shared_key',
             severity='info',
             is_blocking=false,
+            evidence_at='evidence_at',
             suggested_action='Split the key, or say in shared_cost_rules how its cost is shared.'
         ) }}
     from described

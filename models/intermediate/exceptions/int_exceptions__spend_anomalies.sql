@@ -75,6 +75,7 @@ described as (
         subject_kind || '_day' as subject_type,
         subject_kind || '/' || coalesce(subject, '') || '/' || cast(usage_date as varchar)
             as subject_id,
+        cast(usage_date as timestamp) as evidence_at,
         cast(upper_band as varchar) as evidence_keys,
         'select * from marts.daily_spend where account_id = ' || {{ as_literal('account_id') }}
         || ' and usage_date = ' || {{ as_literal('cast(usage_date as varchar)') }}
@@ -90,6 +91,7 @@ final as (
             type='spend_anomaly',
             severity='info',
             is_blocking=false,
+            evidence_at='evidence_at',
             suggested_action='See what was new on that day: a launch, a loop, or a leaked key.'
         ) }}
     from described

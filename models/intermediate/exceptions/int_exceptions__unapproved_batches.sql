@@ -11,10 +11,14 @@ with usage as (
     where duplicate_of is null and is_batch and not coalesce(is_batch_allowed, false)
 ),
 
+-- The last word on a batch counts; an approval holds for calls before its valid_to_date.
 approvals as (
-    select distinct subject_id
+    select *
     from {{ ref('stg_decisions__decisions') }}
-    where subject_type = 'batch' and decision = 'approve'
+    where subject_type = 'batch' and decision in ('approve', 'reject')
+    qualify row_number() over (
+        partition by subject_id order by decided_at desc, decision_id desc
+    ) = 1
 ),
 
 grouped as (
@@ -25,9 +29,14 @@ grouped as (
         usage.batch_subject,
         min(usage.session_id) as session_id,
         sum(usage.billed_cost) as amount_at_stake,
+        max(usage.started_at) as evidence_at,
         string_agg(usage.usage_record_id, ',' order by usage.usage_record_id) as evidence_keys
     from usage
-    left join approvals on usage.batch_subject = approvals.subject_id
+    left join approvals
+        on
+            usage.batch_subject = approvals.subject_id
+            and approvals.decision = 'approve'
+            and usage.usage_date < coalesce(approvals.valid_to_date, date '9999-12-31')
     where approvals.subject_id is null
     group by usage.account_id, usage.billing_month, usage.currency, usage.batch_subject
 ),
@@ -48,6 +57,7 @@ final as (
             type='unapproved_batch',
             severity='warning',
             is_blocking=false,
+            evidence_at='evidence_at',
             suggested_action='Set batch_allowed for the key in the owner map, or decide to approve the batch.'
         ) }}
     from described

@@ -14,6 +14,7 @@ grouped as (
         coalesce(model, '') as model,
         coalesce(call_type, '') as call_type,
         sum(gateway_cost) as amount_at_stake,
+        max(started_at) as evidence_at,
         cast(count(*) as varchar) as evidence_keys
     from usage
     group by
@@ -39,6 +40,7 @@ final as (
             type='quantity_unknown',
             severity='warning',
             is_blocking=false,
+            evidence_at='evidence_at',
             suggested_action='Have the gateway log the usage of these calls; until then only its '
             ~ 'own cost is known.'
         ) }}

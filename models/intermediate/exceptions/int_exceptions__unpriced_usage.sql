@@ -16,6 +16,7 @@ grouped as (
         coalesce(model, '') as model,
         unpriced_unit,
         nullif(sum(case when gateway_cost > 0 then gateway_cost else 0 end), 0) as amount_at_stake,
+        max(started_at) as evidence_at,
         cast(count(*) as varchar) as evidence_keys
     from usage
     group by account_id, billing_month, currency, gateway, coalesce(model, ''), unpriced_unit
@@ -40,6 +41,7 @@ final as (
             type='unpriced_usage',
             severity='error',
             is_blocking=true,
+            evidence_at='evidence_at',
             suggested_action='Add the price of this unit: drop a price_catalog file that has it.'
         ) }}
     from described

@@ -67,6 +67,7 @@ grouped as (
         usage_date,
         case when count(*) = count(extra_cost) then sum(greatest(extra_cost, 0)) end
             as amount_at_stake,
+        max(started_at) as evidence_at,
         string_agg(usage_record_id, ',' order by usage_record_id) as evidence_keys
     from compared
     group by account_id, billing_month, currency, api_key_id, used_tier, usage_date
@@ -91,6 +92,7 @@ final as (
             type='unusual_service_tier',
             severity='warning',
             is_blocking=false,
+            evidence_at='evidence_at',
             suggested_action='List the tier in allowed_service_tiers of the owner map, or stop it.'
         ) }}
     from described
