@@ -336,10 +336,9 @@ def load_lines(report: LoadReport | None, problems: Sequence[str]) -> list[str]:
     if len(shown) > FILES_SHOWN:
         lines.append(f"  ... and {len(shown) - FILES_SHOWN} more; tollbook quarantine list")
     lines += [f"  refused: {printable(problem)}" for problem in problems[:FILES_SHOWN]]
-    notes = {
+    notes: dict[str, tuple[str, ...]] = {
         "no source's folder, left alone": report.strays,
         "still growing, left for the next run": report.unsettled,
-        "of a kind this version does not read": report.unsupported,
     }
     for what, names in notes.items():
         if names:

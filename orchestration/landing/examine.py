@@ -12,7 +12,6 @@ from orchestration.config import Runtime, SourceSettings
 from orchestration.landing.examine_apis import try_api
 from orchestration.landing.extract import read_privacy
 from orchestration.landing.files import list_landing, unfinished_files
-from orchestration.landing.kinds import READABLE_KINDS
 from orchestration.sources import litellm_postgres as litellm
 from orchestration.sources.litellm_postgres import SourceError
 
@@ -60,10 +59,6 @@ def _examine_source(runtime: Runtime, source: SourceSettings) -> Iterator[Findin
         yield from _examine_litellm(runtime, source)
     elif source.is_extracted:
         yield from _examine_api(runtime, source)
-    if not set(source.file_kinds) & READABLE_KINDS:
-        text = f"this version does not read kind {source.kind}; its files wait where they are"
-        yield Finding(source.name, Verdict.warning, text)
-        return
     if source.is_pulled and not source.is_extracted:
         text = f"this version has no connection for kind {source.kind}; drop its files instead"
         yield Finding(source.name, Verdict.warning, text)

@@ -350,7 +350,6 @@ ROW_KINDS = {
 PRICE_CATALOG = "price_catalog"
 # Kinds of which a file is an observation of whole buckets or billing periods, not of single rows.
 OBSERVED_KINDS = frozenset({*PAGE_KINDS, *cloud_bills.BILL_KINDS})
-READABLE_KINDS = frozenset({*ROW_KINDS, PRICE_CATALOG})
 
 
 def recognise(kinds: tuple[str, ...], fields: Collection[str]) -> str:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 import numpy as np
@@ -15,7 +15,13 @@ from orchestration.config import LimitSettings
 from orchestration.core.refusals import RefusedError
 from orchestration.landing.files import LandedFile, open_regular
 from orchestration.landing.json_text import PRICE_ENTRIES, decode_row
-from orchestration.landing.rows import bounded, refuse_other_encodings, whole_lines
+from orchestration.landing.rows import (
+    Row,
+    bounded,
+    read_json_line,
+    refuse_other_encodings,
+    whole_lines,
+)
 
 _NEWLINE, _OPEN, _CLOSE, _LIST = b"\n{}["
 # Lists within lists deeper than Python follows are refused, and so are integers longer than it
@@ -26,38 +32,52 @@ _LONG_NUMBER = re.compile(rb"[0-9]{4000}")
 _SYNTAX = msgspec.json.Decoder(msgspec.Raw)
 
 
+class RowSource(Protocol):
+    """Where the rows of a block come from, for the strict reader."""
+
+    def rows(self, places: Iterable[int]) -> Iterator[Row | None]:
+        """The rows at some places of the block, from 0; None for a blank line."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class LineBlock:
-    """Consecutive lines of one file.
+    """Consecutive rows of one file, each as a line of JSON.
 
     Attributes:
         first_line: Number of the first line, from 1.
         lines: The lines that may be read by SQL: `line_number, line, objects`. `objects`
             counts the braces of the line that open anything but `{}`, and `line` has `{}` for a
             price entry met before.
-        others: (number, bytes) of the lines that the strict reader has to decide on.
+        doubtful: Numbers of the lines that the strict reader has to decide on.
         count: How many lines there are.
     """
 
     first_line: int
     lines: pa.RecordBatch
-    others: list[tuple[int, bytes]]
+    doubtful: list[int]
     count: int
-    source: _Source
+    source: RowSource
 
-    def line_of(self, number: int) -> bytes:
-        """The bytes of a line as received, without its end."""
-        return self.source.line(number - self.first_line)
+    def rows_of(self, numbers: Iterable[int]) -> Iterator[Row | None]:
+        """The rows of some lines as the file holds them; None for a blank line."""
+        return self.source.rows(number - self.first_line for number in numbers)
 
 
 @dataclass(frozen=True, slots=True)
-class _Source:
+class _Lines:
+    """Lines as received, without their ends."""
+
     data: bytes
+    first_line: int
     starts: Any
     ends: Any
+    limits: LimitSettings
 
-    def line(self, place: int) -> bytes:
-        return self.data[self.starts[place] : self.ends[place]]
+    def rows(self, places: Iterable[int]) -> Iterator[Row | None]:
+        for place in places:
+            line = self.data[self.starts[place] : self.ends[place]]
+            yield read_json_line(self.first_line + place, line, self.limits)
 
 
 def first_row(file: LandedFile, limits: LimitSettings) -> dict[str, Any] | None:
@@ -88,19 +108,22 @@ def read_line_blocks(file: LandedFile, limits: LimitSettings) -> Iterator[LineBl
     number = 1
     with open_regular(file.path) as raw:
         for data in whole_lines(bounded(raw, file, limits), limits.line_bytes):
-            block = _block(data, number, limits.line_bytes)
+            block = block_of(data, number, limits)
             number += block.count
             yield block
 
 
-def _block(data: bytes, first_line: int, line_bytes: int) -> LineBlock:
+def block_of(
+    data: bytes, first_line: int, limits: LimitSettings, source: RowSource | None = None
+) -> LineBlock:
+    """The block of some text, whose rows come from `source` where they are no lines of a file."""
     text = np.frombuffer(data, np.uint8)
     ends = np.flatnonzero(text == _NEWLINE)
     if not data.endswith(b"\n"):
         ends = np.append(ends, len(data))
     starts = np.concatenate(([0], ends[:-1] + 1))
     doubtful = text[np.minimum(starts, len(data) - 1)] != _OPEN
-    doubtful |= ends - starts > line_bytes
+    doubtful |= ends - starts > limits.line_bytes
     shorter, kept_ends = _without_price_entries(data, ends)
     kept_starts = np.concatenate(([0], kept_ends[:-1] + 1))
     doubtful[_broken_lines(shorter, kept_starts, kept_ends)] = True
@@ -118,11 +141,11 @@ def _block(data: bytes, first_line: int, line_bytes: int) -> LineBlock:
         _integers(counts),
     ]
     batch = pa.RecordBatch.from_arrays(columns, ["line_number", "line", "objects"])
-    source = _Source(data, starts, ends)
-    others = [(first_line + int(i), source.line(int(i))) for i in np.flatnonzero(doubtful)]
-    if others:
+    if doubtful.any():
         batch = batch.filter(_truths(~doubtful))
-    return LineBlock(first_line, batch, others, len(ends), source)
+    numbers = [first_line + int(place) for place in np.flatnonzero(doubtful)]
+    rows = source or _Lines(data, first_line, starts, ends, limits)
+    return LineBlock(first_line, batch, numbers, len(ends), rows)
 
 
 def _integers(values: Any) -> pa.Array:

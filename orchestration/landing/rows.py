@@ -474,6 +474,34 @@ def _seekable(raw: IO[bytes], file: LandedFile, limits: LimitSettings) -> IO[byt
 def _parquet_rows(
     raw: IO[bytes], limits: LimitSettings, columns_found: ColumnsFound
 ) -> Iterator[Row]:
+    for before, batch in _parquet_batches(raw, limits, columns_found):
+        yield from rows_of_batch(batch, before)
+
+
+def read_batches(file: LandedFile, limits: LimitSettings) -> Iterator[tuple[int, pa.RecordBatch]]:
+    """(rows before it, batch) of a Parquet file, some thousand rows each.
+
+    Raises:
+        RefusedError: a file code.
+    """
+    with open_regular(file.path) as raw:
+        yield from _parquet_batches(_seekable(raw, file, limits), limits, lambda _names: None)
+
+
+def parquet_columns(file: LandedFile) -> list[str] | None:
+    """The columns of a Parquet file that is not compressed as a whole; None for any other."""
+    if file.format != "parquet" or file.compression:
+        return None
+    try:
+        with open_regular(file.path) as raw:
+            return pq.read_schema(raw).names
+    except (pa.ArrowException, OSError, UnicodeError):
+        return None
+
+
+def _parquet_batches(
+    raw: IO[bytes], limits: LimitSettings, columns_found: ColumnsFound
+) -> Iterator[tuple[int, pa.RecordBatch]]:
     number = 0
     try:
         parquet = pq.ParquetFile(raw)
@@ -481,7 +509,7 @@ def _parquet_rows(
         columns_found(names)
         _refuse_parquet(parquet, names, size=raw.seek(0, io.SEEK_END), limits=limits)
         for batch in parquet.iter_batches(batch_size=_PARQUET_BATCH):
-            yield from _batch_rows(batch, number)
+            yield number, batch
             number += batch.num_rows
     except (pa.ArrowException, OSError, UnicodeError) as error:
         reason = f"not a whole Parquet file, or damaged after row {number}: {error}"
@@ -499,9 +527,10 @@ def _refuse_parquet(
         raise RefusedError("decompression_limit", f"inflates beyond {limit} bytes")
 
 
-def _batch_rows(batch: pa.RecordBatch, before: int) -> Iterator[Row]:
+def rows_of_batch(batch: pa.RecordBatch, before: int) -> Iterator[Row]:
+    """The rows of a batch, numbered on from those before it."""
     try:
-        values = _plain(batch).to_pylist()
+        values = in_plain_types(batch).to_pylist()
     except (pa.ArrowInvalid, ValueError, OverflowError):
         # One of the values is broken: find out which.
         for place in range(batch.num_rows):
@@ -513,7 +542,7 @@ def _batch_rows(batch: pa.RecordBatch, before: int) -> Iterator[Row]:
 
 def _single_row(batch: pa.RecordBatch, number: int) -> Row:
     try:
-        return _sound_row(number, _plain(batch).to_pylist()[0])
+        return _sound_row(number, in_plain_types(batch).to_pylist()[0])
     except (pa.ArrowInvalid, UnicodeError):
         refusal = Refusal("bad_encoding", "", "not UTF-8")
     except (ValueError, OverflowError):
@@ -528,7 +557,7 @@ def _sound_row(number: int, value: dict[str, Any]) -> Row:
     return Row(number, value)
 
 
-def _plain(batch: pa.RecordBatch) -> pa.RecordBatch:
+def in_plain_types(batch: pa.RecordBatch) -> pa.RecordBatch:
     """The batch with times in microseconds and bytes as the text they are written for."""
     for place, field in enumerate(batch.schema):
         if pa.types.is_timestamp(field.type) and field.type.unit == "ns":

@@ -198,6 +198,14 @@ BATCH_USAGE = RawTable(
 REQUIRED = ("request_id", "spend", "startTime")
 # Columns of type JSON, which CSV and Parquet hold as text.
 JSON_FIELDS = ("metadata", "request_tags")
+TIME_FIELDS = (
+    "startTime",
+    "endTime",
+    "completionStartTime",
+    "created_at",
+    "updated_at",
+    "observed_at",
+)
 CONTENT_COLUMNS = ("messages", "response", "proxy_server_request")
 KNOWN = frozenset(
     {

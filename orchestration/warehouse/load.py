@@ -32,17 +32,17 @@ from orchestration.landing.files import (
 from orchestration.landing.kinds import (
     OBSERVED_KINDS,
     PRICE_CATALOG,
-    READABLE_KINDS,
     ROW_KINDS,
     FileKind,
     recognise,
 )
 from orchestration.landing.line_blocks import LineBlock, first_row, read_line_blocks
 from orchestration.landing.observed import first_seen, stated_observation
-from orchestration.landing.rows import Row, read_json_line, read_rows
+from orchestration.landing.rows import Row, parquet_columns, read_rows
 from orchestration.sources.records import Part, Record, RecordContext, RefusedInvoice
 from orchestration.warehouse import evidence, load_observed, load_prices, privacy, staged
 from orchestration.warehouse.ledger import Batch, Ledger, Quarantined
+from orchestration.warehouse.parquet_lines import read_parquet_blocks
 from orchestration.warehouse.retry import NOT_KEPT, kept_fields, read_context
 from orchestration.warehouse.spend_log_lines import SpendLogLines
 
@@ -63,13 +63,11 @@ class LoadReport:
         batches: Ledger entries written, in order.
         strays: Files that lie in no source's folder.
         unsettled: Files still growing, or that could not be opened; left for the next run.
-        unsupported: Files of kinds this version does not read.
     """
 
     batches: list[Batch] = field(default_factory=list)
     strays: tuple[str, ...] = ()
     unsettled: tuple[str, ...] = ()
-    unsupported: list[str] = field(default_factory=list)
 
     def total(self, name: str) -> int:
         """The sum of one count over all batches."""
@@ -100,9 +98,6 @@ def load_landing(
     report = LoadReport(strays=listing.strays, unsettled=listing.unsettled)
     for number, file in enumerate(listing.files, 1):
         progress(f"load {number} of {len(listing.files)}: {shown(file.name, 200)}")
-        if not set(file.kinds) & READABLE_KINDS:
-            report.unsupported.append(file.name)
-            continue
         try:
             batch = _load_file(connection, ledger, file, runtime, progress)
         except UnsettledFileError:
@@ -282,11 +277,15 @@ class _Reading:
 
     def _kind_of_lines(self) -> FileKind | None:
         """The kind of a file that SQL can read the lines of; None for every other file."""
-        if self.file.size < LINES_FROM_BYTES:
+        if self.file.size < LINES_FROM_BYTES or "litellm_spend_logs" not in self.file.kinds:
             return None
-        row = first_row(self.file, self.runtime.settings.limits)
-        kind = None if row is None else self._kind_with(row)
-        return kind if kind is not None and kind.name == "litellm_spend_logs" else None
+        fields = parquet_columns(self.file)
+        if fields is None:
+            fields = first_row(self.file, self.runtime.settings.limits)
+        kind = None if fields is None else self._kind_with(fields)
+        if kind is None or kind.name != "litellm_spend_logs":
+            return None
+        return None if self.file.format == "parquet" and kind.missing(fields or ()) else kind
 
     def _stage_file(self) -> FileKind:
         rows = read_rows(
@@ -364,16 +363,20 @@ class _Reading:
         )
 
     def _stage_lines(self, kind: FileKind) -> None:
-        """Stage JSON lines: what is beyond doubt by SQL, every other line by the strict reader."""
-        limits = self.runtime.settings.limits
+        """Stage lines: what is beyond doubt by SQL, every other line by the strict reader."""
         reader = SpendLogLines(self.connection, self.context)
-        for blocks in _grouped(read_line_blocks(self.file, limits)):
+        for blocks in _grouped(self._line_blocks(kind)):
             others = reader.stage(blocks)
             self.rows_in += sum(block.count for block in blocks) - len(others)
             self.has_required = self.has_required or self.rows_in > 0
-            rows = (read_json_line(number, line, limits) for number, line in others)
-            self._stage_rows(kind, (row for row in rows if row is not None))
+            self._stage_rows(kind, (row for row in others if row is not None))
             self._say_progress()
+
+    def _line_blocks(self, kind: FileKind) -> Iterator[LineBlock]:
+        limits = self.runtime.settings.limits
+        if self.file.format != "parquet":
+            return read_line_blocks(self.file, limits)
+        return read_parquet_blocks(self.connection, self.file, limits, kind.json_fields)
 
     def _say_progress(self) -> None:
         self.progress(f"load {shown(self.file.name, 200)}: {self.rows_in:,} rows read")

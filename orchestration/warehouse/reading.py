@@ -101,7 +101,7 @@ def _news(connection: duckdb.DuckDBPyConnection, runtime: Runtime) -> str | None
 
 def _new_files(ledger: Ledger, runtime: Runtime) -> list[str]:
     listing = list_landing(runtime.landing, runtime.settings.sources, is_known=ledger.is_known)
-    return [file.name for file in listing.files if _is_readable(file.kinds)]
+    return [file.name for file in listing.files]
 
 
 def _said(files: Sequence[str]) -> str:
@@ -119,7 +119,7 @@ def new_files(runtime: Runtime) -> list[str]:
         listing = list_landing(
             runtime.landing, runtime.settings.sources, is_known=lambda *_file: False
         )
-        return [file.name for file in listing.files if _is_readable(file.kinds)]
+        return [file.name for file in listing.files]
     with open_warehouse(runtime) as connection:
         return _new_files(Ledger(connection), runtime)
 
@@ -159,13 +159,6 @@ def _record_nothing(
         "insert into audit.runs values (?, 'run', ?, ?, 0, 'nothing_new')",
         [f"quick-{started_at:%Y%m%dT%H%M%S%f}", started_at, round(monotonic() - begun, 3)],
     )
-
-
-def _is_readable(kinds: Sequence[str]) -> bool:
-    # Imported only when there is an unknown file: the readers of all kinds come with it.
-    from orchestration.landing.kinds import READABLE_KINDS
-
-    return bool(set(kinds) & READABLE_KINDS)
 
 
 def _known_sources(connection: duckdb.DuckDBPyConnection) -> set[tuple[Any, ...]]:

@@ -23,6 +23,7 @@ import pyarrow as pa
 from orchestration.core.refusals import CREDENTIAL_HINT, RefusedError
 from orchestration.core.values import FLOAT_DIGITS, YEAR_FIRST, YEAR_LAST
 from orchestration.landing.line_blocks import LineBlock
+from orchestration.landing.rows import Row
 from orchestration.sources import litellm_spend_logs as spend_logs
 from orchestration.sources.records import NAMED_KEY, Record, RecordContext
 from orchestration.warehouse.connection import quoted
@@ -737,23 +738,15 @@ class SpendLogLines:
             )
             """)
 
-    def stage(self, blocks: Sequence[LineBlock]) -> list[tuple[int, bytes]]:
-        """Stage the sure rows of some lines; (number, bytes) of the others, in order."""
+    def stage(self, blocks: Sequence[LineBlock]) -> list[Row | None]:
+        """Stage the sure rows of some lines; the others in order, None for a blank line."""
         lines = pa.Table.from_batches([block.lines for block in blocks])
-        left = self._left(lines)
-        numbers = set(left.column("line_number").to_pylist())
-        others = [each for block in blocks for each in block.others]
-        others += (
-            [
-                (number, block.line_of(number))
-                for block in blocks
-                for number in range(block.first_line, block.first_line + block.count)
-                if number in numbers
-            ]
-            if numbers
-            else []
-        )
-        return sorted(others)
+        left = set(self._left(lines).column("line_number").to_pylist())
+        return [
+            row
+            for block in blocks
+            for row in block.rows_of(sorted({*block.doubtful, *_within(left, block)}))
+        ]
 
     def _left(self, lines: pa.Table) -> pa.Table:
         """Stage what is sure, learning from the rest; the lines that remain."""
@@ -888,6 +881,12 @@ class SpendLogLines:
                 f"insert into {table} ({', '.join(names)}) select {lists}",
                 [[row[name] for row in rows] for name in names],
             )
+
+
+def _within(numbers: set[int], block: LineBlock) -> set[int]:
+    if not numbers:
+        return numbers
+    return numbers.intersection(range(block.first_line, block.first_line + block.count))
 
 
 def _value_of(line: str) -> dict[str, Any]:

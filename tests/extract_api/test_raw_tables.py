@@ -11,7 +11,7 @@ import pytest
 from fixtures.api_pages import fill
 from fixtures.api_server import NOON
 
-from orchestration.landing import kinds, log_files, page_files
+from orchestration.landing import log_files, page_files
 from orchestration.warehouse.schema import raw_tables
 
 FILE_KINDS = {
@@ -58,8 +58,6 @@ def kill_after(monkeypatch: pytest.MonkeyPatch, files: int) -> None:
 def test_killed_and_run_again_ends_in_the_same_raw_tables(
     system: str, server: Any, make_home: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if not set(FILE_KINDS[system]) <= kinds.READABLE_KINDS:
-        pytest.skip("this version lands these files and does not load them yet")
     fill(server)
     # Several files to a span of logs, so that there is a middle to be killed in.
     monkeypatch.setattr(log_files, "FILE_ROWS", 25)

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
 import zstandard
 from integration.homes import Home, differing, example_rows, hash_marts, query
@@ -102,21 +103,29 @@ def holders(home: Home, text: str) -> list[str]:
 
 
 def named_in(database: Path, text: str) -> list[str]:
-    """Columns of a database in which a text stands."""
-    columns = query(
-        database,
-        "select table_schema, table_name, column_name from information_schema.columns "
-        "where table_catalog = current_database() and data_type = 'VARCHAR'",
-    )
-    return [
-        ".".join(column)
-        for column in columns
-        if query(
-            database,
-            f'select 1 from "{column[0]}"."{column[1]}" where contains("{column[2]}", ?) limit 1',
-            [text],
-        )
-    ]
+    """Columns of the tables of a database in which a text stands; views hold nothing."""
+    found = []
+    with duckdb.connect(str(database), read_only=True) as connection:
+        tables = connection.execute("""
+            select schema_name, table_name, list(column_name)
+            from duckdb_columns()
+            where
+                database_name = current_database()
+                and data_type = 'VARCHAR'
+                and table_oid in (select table_oid from duckdb_tables())
+            group by all
+            order by all
+            """).fetchall()
+        for schema, table, names in tables:
+            held = ", ".join(f'bool_or(contains("{name}", $text))' for name in names)
+            where = f'"{schema}"."{table}"'
+            row = connection.execute(f"select {held} from {where}", {"text": text}).fetchone() or ()
+            found += [
+                f"{schema}.{table}.{name}"
+                for name, is_held in zip(names, row, strict=True)
+                if is_held
+            ]
+    return found
 
 
 def money(home: Home) -> list[tuple[Any, ...]]:

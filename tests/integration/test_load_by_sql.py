@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import gzip
+from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from fixtures.hostile_files import HostileFile, hostile_files
 from fixtures.loader_homes import LoaderHome
-from fixtures.spend_logs import lines, row, with_text
+from fixtures.spend_logs import lines, parquet, row, with_text
 
 from orchestration.warehouse import load
 
@@ -21,7 +24,17 @@ NOTES = {
     "rows": "select * from raw.litellm__spend_logs order by all",
     "parts": "select * from raw.litellm__batch_usage order by all",
 }
-LINES = [each for each in hostile_files() if each.name.endswith(".jsonl")]
+LINES = [each for each in hostile_files() if each.name.endswith((".jsonl", ".parquet"))]
+ZONED, NAIVE = pa.timestamp("us", "UTC"), pa.timestamp("ns")
+COLUMNS = {
+    "typed": {"startTime": ZONED, "endTime": NAIVE, "spend": pa.float64()},
+    "decimal": {
+        "startTime": pa.timestamp("ms", "America/New_York"),
+        "spend": pa.decimal128(24, 12),
+    },
+    "texts": {"spend": pa.float64(), "prompt_tokens": pa.int32(), "end_user": pa.large_string()},
+    "dates": {"spend": pa.float64(), "completionStartTime": pa.date32()},
+}
 
 
 @pytest.fixture(autouse=True)
@@ -41,6 +54,77 @@ def mixed_log() -> bytes:
     rows += [row(503, metadata={"usage_object": usage}), row(504, surprise=1), b"{}", b"", b"{"]
     rows += [with_text(row(505), "spend", "1e-19"), row(506, status="failure", spend=None)]
     return lines(*rows, *(row(n, request_tags=[f"job:{n}"]) for n in range(600, 900)))
+
+
+def mixed_table(types: dict[str, pa.DataType]) -> bytes:
+    """The rows of a large export as Parquet, with a few of everything a value can be."""
+    usage = {"usage_object": {"prompt_tokens": 100, "prompt_tokens_details": {"cached_tokens": 3}}}
+    rows = [row(n, metadata={**usage, "user_api_key_alias": "k"}) for n in range(300)]
+    rows += [row(n, metadata=usage) for n in range(0, 300, 50)]
+    rows += [row(n, model="other") for n in range(0, 300, 80)]
+    rows += [row(400 + n, metadata=text) for n, text in enumerate(METADATA)]
+    rows += [row(500 + n, model=text, request_id=f"t-{n}") for n, text in enumerate(TEXTS)]
+    rows += [row(600 + n, spend=spend) for n, spend in enumerate(SPENDS)]
+    rows += [row(700, spend=None, status="failure"), row(701, request_tags='["job:1", "env:prod"]')]
+    rows += [row(702, api_key="sk-raw-key-1"), row(703, request_tags="null"), row(704, user="7")]
+    for each in rows:
+        for name, kind in types.items():
+            each[name] = _typed(each[name], kind)
+    return parquet(*rows, schema=types)
+
+
+METADATA = (
+    "",
+    "null",
+    "[]",
+    '"text"',
+    "{broken",
+    '{"usage_object":\n {"prompt_tokens": 5}}',
+    '{"a": 1, "a": 2}',
+    '{"usage_object": {"prompt_tokens": NaN}}',
+    '{"user_api_key_alias": "one\ntwo"}',
+    '{"user_api_key_alias": "{"}',
+    '{"user_api_key_alias": "caf\\u00e9"}',
+    '{"unheard_of": {"prompt": "hello"}}',
+    ' {"user_api_key_alias": "k"}',
+)
+TEXTS = (
+    "",
+    "a{b",
+    'say "hi"',
+    "line\nfeed",
+    "nul\x00",
+    "é" * 200,
+    "[x]",
+    "1.5",
+    "sk-abcdef1234567890",
+)
+SPENDS = (0, 1e-07, 0.1 + 0.2, 2.5e-05, 123456.75, 1e300, -1, float("nan"), float("inf"))
+
+
+def _typed(value: Any, kind: pa.DataType) -> Any:
+    if pa.types.is_timestamp(kind) and value is not None:
+        return datetime.fromisoformat(value).astimezone(UTC).replace(tzinfo=None)
+    if pa.types.is_decimal(kind) and value is not None:
+        number = Decimal(repr(value))
+        return round(number, 12) if number.is_finite() and number < 10**11 else None
+    return value
+
+
+@pytest.mark.parametrize("types", COLUMNS)
+def test_a_parquet_export_loads_the_same_by_sql(
+    loader_home: LoaderHome,
+    second_loader_home: LoaderHome,
+    monkeypatch: pytest.MonkeyPatch,
+    types: str,
+) -> None:
+    for home in (loader_home, second_loader_home):
+        home.drop("export.parquet", mixed_table(COLUMNS[types]))
+
+    by_sql, strictly = load_both_ways(loader_home, second_loader_home, monkeypatch)
+
+    assert by_sql == strictly
+    assert len(by_sql["rows"]) > 310
 
 
 def load_both_ways(

@@ -20,7 +20,7 @@ from orchestration.core.refusals import CREDENTIAL_HINT, RefusedError, without_s
 from orchestration.landing.files import LandedFile
 from orchestration.landing.kinds import ROW_KINDS
 from orchestration.landing.line_blocks import read_line_blocks
-from orchestration.landing.rows import Row, read_json_line, read_rows
+from orchestration.landing.rows import Row, read_rows
 from orchestration.sources.records import RecordContext
 from orchestration.warehouse import staged
 from orchestration.warehouse.spend_log_lines import SpendLogLines
@@ -87,8 +87,7 @@ def read_both_ways(
     for block in read_line_blocks(file, LIMITS):
         others = reader.stage([block])
         count += block.count - len(others)
-        rows = [read_json_line(number, line, LIMITS) for number, line in others]
-        refused += read_strictly(connection, [each for each in rows if each is not None])
+        refused += read_strictly(connection, [each for each in others if each is not None])
     together = (staged_rows(connection), refused)
 
     staged.create_incoming(connection, KIND.table)

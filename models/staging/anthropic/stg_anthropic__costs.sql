@@ -1,40 +1,7 @@
 -- Grain: one row per report, UTC day and all dimensions it is grouped by.
 -- The analytics report states the same money after discounts: it is kept apart by its report.
 
-with source as (
-    select * from {{ source('anthropic', 'anthropic__costs') }}
-),
-
-windows as (
-    select * from {{ ref('stg_provider__windows') }}
-    where kind = 'anthropic_costs'
-),
-
-observed as (
-    select
-        source.*,
-        windows.source as source_name,
-        windows.is_complete,
-        windows.observed_at,
-        windows.page_number
-    from source
-    inner join windows
-        on
-            source._gateway = windows.gateway
-            and source.endpoint = windows.scope
-            and source.bucket_start_at = windows.window_start_at
-            and source.content_sha256 = windows.content_sha256
-),
-
--- A line that stands on two pages of a chain counts once.
-stated_once as (
-    select *
-    from observed
-    qualify row_number() over (
-        partition by source_name, endpoint, bucket_start_at, dimensions_sha256
-        order by page_number, bucket_position
-    ) = 1
-),
+with {{ rows_of_windows('anthropic', 'anthropic_costs') }},
 
 renamed as (
     select

@@ -3,40 +3,7 @@
 -- of the contract stand beside each other, so the parts are taken out here. Only parts that add up
 -- are known: otherwise the units of that side are null and has_token_mismatch says so.
 
-with source as (
-    select * from {{ source('openai', 'openai__usage') }}
-),
-
-windows as (
-    select * from {{ ref('stg_provider__windows') }}
-    where kind = 'openai_usage'
-),
-
-observed as (
-    select
-        source.*,
-        windows.source as source_name,
-        windows.is_complete,
-        windows.observed_at,
-        windows.page_number
-    from source
-    inner join windows
-        on
-            source._gateway = windows.gateway
-            and source.endpoint = windows.scope
-            and source.bucket_start_at = windows.window_start_at
-            and source.content_sha256 = windows.content_sha256
-),
-
--- A result that stands on two pages of a chain counts once.
-stated_once as (
-    select *
-    from observed
-    qualify row_number() over (
-        partition by source_name, endpoint, bucket_start_at, dimensions_sha256
-        order by page_number, bucket_position
-    ) = 1
-),
+with {{ rows_of_windows('openai', 'openai_usage') }},
 
 summed as (
     select
