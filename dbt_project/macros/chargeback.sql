@@ -8,21 +8,6 @@
     {{ return(["requests", "unpriced_requests", "unpriced_gateway_cost"]) }}
 {%- endmacro %}
 
-{#- An amount of 18 places as a whole number of its last place. -#}
-{% macro in_last_places(amount) -%}
-    cast(replace(cast({{ amount }} as varchar), '.', '') as hugeint)
-{%- endmacro %}
-
-{#- A whole number of last places as an amount again; the parts are taken apart so that no product
-    needs more than 38 digits. -#}
-{% macro from_last_places(places) -%}
-    cast(
-        cast({{ places }} // 1000000000000000000 as decimal(38, 18))
-        + cast({{ places }} % 1000000000000000000 as decimal(18, 0))
-        * cast('0.000000000000000001' as decimal(18, 18)) as decimal(38, 18)
-    )
-{%- endmacro %}
-
 {#- The columns `quotient` and `remainder` of amount x weight / total_weight in whole numbers, by
     long division six digits at a time: the product itself would need more than 38 digits. -#}
 {% macro share_by_long_division(amount, weight, total_weight) -%}

@@ -3,7 +3,12 @@
 -- A closed month is what was frozen of it, digit for digit; an open one is computed.
 
 with ruled as (
-    select * from {{ ref('int_shared_costs__ruled') }}
+    select
+        *,
+        -- A subscription that names its cost center is nobody else's.
+        cost_kind = 'usage'
+        or (cost_kind = 'subscription' and cost_center is not null) as is_direct
+    from {{ ref('int_shared_costs__ruled') }}
 ),
 
 targets as (
@@ -41,16 +46,16 @@ arisen as (
         ruled.{{ name }},
         {% endfor -%}
         ruled.currency,
-        ruled.cost_kind = 'usage' as is_usage,
+        ruled.is_direct,
         case
-            when ruled.cost_kind <> 'usage' then null
+            when not ruled.is_direct then null
             when targets.is_spread and ruled.amount is not null then 0
             else ruled.amount
         end as direct_cost,
-        case when ruled.cost_kind <> 'usage' then ruled.amount end as shared_cost,
+        case when not ruled.is_direct then ruled.amount end as shared_cost,
         cast(null as decimal(38, 18)) as adjustments,
         -- A cost that nobody caused alone, and that no rule gives to anybody.
-        case when ruled.cost_kind <> 'usage' then 'unallocated' end as allocation_rule,
+        case when not ruled.is_direct then 'unallocated' end as allocation_rule,
         ruled.requests,
         ruled.unpriced_requests,
         ruled.unpriced_gateway_cost
@@ -62,7 +67,7 @@ arisen as (
             and ruled.pool = targets.pool
             and ruled.rule_id = targets.rule_id
             and ruled.targets_on_date = targets.targets_on_date
-    where ruled.cost_kind = 'usage' or targets.is_spread is null
+    where ruled.is_direct or targets.is_spread is null
 ),
 
 parts as (
@@ -73,7 +78,7 @@ parts as (
         billing_month,
         {{ chargeback_dimensions() | join(',\n        ') }},
         currency,
-        false as is_usage,
+        false as is_direct,
         shared_cost,
         rule_id as allocation_rule
     from allocated
@@ -86,7 +91,7 @@ parts as (
         adjustments.{{ name }},
         {% endfor -%}
         adjustments.currency,
-        false as is_usage,
+        false as is_direct,
         adjustments.amount as adjustments,
         adjustments.requests,
         adjustments.unpriced_requests,
@@ -104,7 +109,7 @@ computed as (
         billing_month,
         {{ chargeback_dimensions() | join(',\n        ') }},
         currency,
-        case when bool_or(is_usage) then sum(direct_cost) else 0 end as direct_cost,
+        case when bool_or(is_direct) then sum(direct_cost) else 0 end as direct_cost,
         coalesce(sum(shared_cost), 0) as shared_cost,
         coalesce(sum(adjustments), 0) as adjustments,
         string_agg(distinct allocation_rule, ',' order by allocation_rule) as allocation_rule,

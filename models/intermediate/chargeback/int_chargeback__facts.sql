@@ -1,6 +1,6 @@
 {{ config(materialized='table') }}
--- Grain: one row per account, billing day, kind of cost (usage, topup_fee), what chargeback is by,
--- pool and currency: everything an account is to bear, as it is known now.
+-- Grain: one row per account, billing day, kind of cost (usage, topup_fee, subscription), what
+-- chargeback is by, pool and currency: everything an account is to bear, as it is known now.
 -- A pool names the shared_cost_rules.cost_kind that may spread the cost.
 
 with days as (
@@ -9,6 +9,17 @@ with days as (
 
 ledger as (
     select * from {{ ref('wallet_ledger') }}
+),
+
+subscriptions as (
+    select
+        account_id,
+        charge_date as billing_date,
+        cost_center,
+        -- Without a rate it is charged back in its own currency.
+        case when account_amount is null then currency else account_currency end as currency,
+        coalesce(account_amount, amount) as amount
+    from {{ ref('int_subscriptions__spread') }}
 ),
 
 fees as (
@@ -56,6 +67,22 @@ facts as (
         0 as unpriced_requests,
         cast(null as decimal(38, 18)) as unpriced_gateway_cost
     from fees
+    union all
+    select
+        account_id,
+        billing_date,
+        'subscription' as cost_kind,
+        -- Who pays is said with the subscription, or shared by a rule.
+        case when cost_center is null then 'subscription' end as pool,
+        {% for name in chargeback_dimensions() -%}
+        {{ name if name == "cost_center" else "cast(null as varchar) as " ~ name }},
+        {% endfor -%}
+        currency,
+        amount,
+        0 as requests,
+        0 as unpriced_requests,
+        cast(null as decimal(38, 18)) as unpriced_gateway_cost
+    from subscriptions
 ),
 
 final as (

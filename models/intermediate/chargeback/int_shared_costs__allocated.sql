@@ -22,7 +22,7 @@ pools as (
         provider,
         model,
         currency,
-        {{ in_last_places('cast(sum(amount) as decimal(38, 18))') }} as pool_places
+        {{ in_last_decimals('sum(amount)') }} as pool_places
     from ruled
     group by all
 ),
@@ -99,7 +99,7 @@ final as (
         provider,
         model,
         currency,
-        {{ from_last_places('part_places') }} as shared_cost
+        {{ from_last_decimals('part_places') }} as shared_cost
     from parts
 )
 

@@ -114,7 +114,7 @@ found as (
         {% endfor -%}
         case named.method
             when 'usage_share'
-                then {{ in_last_places('cast(coalesce(spenders.amount, 0) as decimal(38, 18))') }}
+                then {{ in_last_decimals('coalesce(spenders.amount, 0)') }}
             when 'fixed' then cast(named.share * 1000000000000 as hugeint)
             else 1
         end as weight
