@@ -27,6 +27,7 @@ from orchestration.terminal import complain, say
 if TYPE_CHECKING:
     from orchestration.defs.run import RunOutcome
     from orchestration.landing.extract import ExtractReport
+    from orchestration.warehouse.close import Closed
     from orchestration.warehouse.reading import Answer
 
 DONE, FAILED, WRONG_USE = 0, 1, 2
@@ -628,6 +629,98 @@ def _day(text: str) -> date:
         raise ConfigurationError(
             f"--valid-to {text}: expected a date such as 2026-12-31"
         ) from error
+
+
+@app.command(epilog=_ANYWHERE, short_help="Sign a month off: freeze it and write its packet.")
+def close(
+    context: typer.Context,
+    month: Annotated[str, typer.Argument(metavar="MONTH", help="Such as 2026-10.")],
+    reviewer: Annotated[str, typer.Option("--reviewer", metavar="NAME", help="Who signs it off.")],
+    account: Annotated[
+        str | None,
+        typer.Option("--account", metavar="ID", help="Only this account. [all that have it open]"),
+    ] = None,
+    wait: Annotated[
+        str | None, typer.Option("--wait", metavar="TIME", help=_WAIT_HELP, show_default="1h")
+    ] = None,
+) -> int:
+    """Freeze a month and write its packet to HOME/packets/<account>/<month>.
+
+    First runs what is due. Refuses, naming them, while exceptions that block the month are open;
+    `tollbook decide` settles them. Months of an account close in order. What comes later is charged
+    in the open month, and the closed one stays as it is.
+    """
+    from orchestration.warehouse.close import CloseRefusedError, close_periods, read_month
+    from orchestration.warehouse.connection import open_warehouse
+    from orchestration.warehouse.reading import has_news
+
+    runtime: Runtime = context.obj.runtime()
+    read_month(month)
+    if not reviewer.strip():
+        raise ConfigurationError("--reviewer: expected the name of whoever signs off")
+    patience = _Patience(wait, default=_RUN_INTERVAL)
+    news = patience.try_until_free(lambda: has_news(runtime))
+    if news is not None and not _ran(runtime, reason=news, wait=patience.left):
+        return FAILED
+
+    def freeze(progress: terminal.Progress) -> list[Closed]:
+        with open_warehouse(runtime) as connection:
+            return close_periods(
+                connection,
+                runtime,
+                month=month,
+                reviewer=reviewer.strip(),
+                account=account,
+                progress=progress,
+            )
+
+    try:
+        with terminal.Progress() as progress:
+            closed = patience.try_until_free(lambda: freeze(progress))
+    except CloseRefusedError as error:
+        for line in terminal.refusal_lines(error.refusals):
+            complain(line)
+        return FAILED
+    if not _ran(runtime, reason=f"{month} is closed", wait=patience.left):
+        return FAILED
+    for each in closed:
+        _say_all(terminal.closed_lines(each, short=_short))
+    return DONE
+
+
+def _ran(runtime: Runtime, *, reason: str, wait: timedelta) -> bool:
+    """Run the hourly job without its summary; whether it published."""
+    with terminal.Progress() as progress:
+        progress(f"starting: {reason}")
+        from orchestration.defs.run import run_pipeline
+
+        outcome = run_pipeline(runtime, progress=progress, wait=wait)
+    if outcome.exit_code == FAILED:
+        _complain_of(runtime, outcome)
+    return outcome.exit_code != FAILED
+
+
+@app.command(epilog=_ANYWHERE, short_help="Recompute every hash and total of a packet.")
+def verify(
+    packet: Annotated[
+        Path, typer.Argument(metavar="PACKET", help="The folder of a packet.", show_default=False)
+    ],
+) -> int:
+    """Recompute every hash and every total of a packet from its own files.
+
+    Needs nothing but the folder. A changed, missing or added file is named, and the exit code is 1.
+    """
+    from orchestration.warehouse.packet_check import verify_packet
+
+    if not packet.is_dir():
+        raise ConfigurationError(f"{packet}: no folder; name that of a packet")
+    verdict = verify_packet(packet)
+    for problem in verdict.problems:
+        complain(f"tollbook: {packet.name}/{terminal.printable(problem)}")
+    if verdict.problems:
+        return FAILED
+    _say_all(terminal.verdict_lines(verdict))
+    return DONE
 
 
 @app.command(epilog=_ANYWHERE)

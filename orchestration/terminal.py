@@ -23,9 +23,11 @@ if TYPE_CHECKING:
     from rich.status import Status as Spinner
 
     from orchestration.landing.extract import ExtractReport
+    from orchestration.warehouse.close import Closed, Refusal
     from orchestration.warehouse.decide import DecideReport
     from orchestration.warehouse.ledger import Batch
     from orchestration.warehouse.load import LoadReport
+    from orchestration.warehouse.packet_check import Verdict
     from orchestration.warehouse.reading import (
         InvoiceVerdict,
         OpenExceptions,
@@ -573,6 +575,68 @@ def _run_lines(runs: list[RunStatus]) -> list[str]:
     if not rows:
         return ["Runs: none is recorded"]
     return table(["run", "took", "status", "steps before it was published"], rows, right="lrll")
+
+
+# ---------------------------------------------------------------- close and verify
+
+
+def refusal_lines(refusals: Sequence[Refusal]) -> list[str]:
+    """Why months are not closed, what is at stake, and how each exception is decided."""
+    lines = []
+    for refusal in refusals:
+        where = f"account {printable(refusal.account_id)}, {refusal.billing_month}"
+        if refusal.reason:
+            lines.append(f"tollbook: {where}: {printable(refusal.reason)}")
+            continue
+        number = sum(each.exceptions for each in refusal.blocking)
+        lines.append(
+            f"tollbook: {where}: not closed: {_several(number, 'blocking exception')} open"
+        )
+        for each in refusal.blocking:
+            known = "" if each.amount is None else f"{money(each.amount)} {each.currency}"
+            unknown = f"{each.unknown:,} of unknown amount" if each.unknown else ""
+            stake = ", ".join(part for part in (known, unknown) if part)
+            subject = f"{each.exception_type}/{refusal.account_id}/{refusal.billing_month}"
+            lines += [
+                f"  {each.exception_type}: {each.exceptions:,}, at stake {stake}",
+                f"    {printable(each.suggested_action)}",
+                f"    or: tollbook decide {printable(subject)} --decision approve "
+                "--owner NAME --ticket ID",
+            ]
+    if any(refusal.blocking for refusal in refusals):
+        lines.append("Nothing was closed. approve, write_off and dispute let a close go on.")
+    return lines
+
+
+def closed_lines(closed: Closed, *, short: Callable[[Path], Path]) -> list[str]:
+    """What a closed month comes to, and where its packet lies."""
+    lines = [f"closed   {printable(closed.account_id)}, {closed.billing_month}"]
+    for currency, totals in sorted(closed.totals.items()):
+        figures = (
+            f"{name.replace('_', ' ')} {money(Decimal(totals[name]))}"
+            for name in ("billed_cost", "shared_cost", "adjustments", "total_cost")
+            if name in totals
+        )
+        lines.append(f"         {', '.join(figures)} {currency}")
+    return [
+        *lines,
+        f"packet   {short(closed.folder)}",
+        f"sha256   {closed.packet_sha256}",
+        f"next     tollbook verify {short(closed.folder)}",
+    ]
+
+
+def verdict_lines(verdict: Verdict) -> list[str]:
+    """What a packet proves: how much was read again, and the hash to compare it by."""
+    lines = [
+        f"verified {printable(verdict.account_id)}, {verdict.billing_month}: "
+        f"{_several(verdict.files, 'file')}, {_several(verdict.tables, 'table')}; "
+        "every hash and total holds"
+    ]
+    for currency, totals in sorted(verdict.totals.items()):
+        if "total_cost" in totals:
+            lines.append(f"         charged back {money(Decimal(totals['total_cost']))} {currency}")
+    return [*lines, f"sha256   {verdict.packet_sha256} (compare with periods.packet_sha256)"]
 
 
 # ---------------------------------------------------------------- quarantine
