@@ -8,7 +8,6 @@
         from {{ ref('wallet_ledger') }} as ledger
         inner join {{ ref('int_wallets__described') }} as wallets
             on ledger.wallet_id = wallets.wallet_id
-        where ledger.occurred_at <= {{ as_of() }}
         qualify row_number() over (
             partition by ledger.wallet_id, ledger.occurred_at
             order by ledger.origin = 'opening', ledger.entry_id desc

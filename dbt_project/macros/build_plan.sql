@@ -4,7 +4,7 @@
     variable changes. Unit tests and the linter see the variables of dbt_project.yml instead. -#}
 {% macro build_plan() -%}
     {%- if not execute or target.name == "lint" or model.resource_type == "unit_test" -%}
-        {{ return({"as_of": var("as_of"), "is_every_day": var("touched_days") is none, "has_new_prices": true, "has_new_owners": var("touched_days") is none}) }}
+        {{ return({"as_of": var("as_of"), "is_every_day": var("touched_days") is none, "has_new_prices": true, "has_new_owners": var("touched_days") is none, "has_new_seeds": true}) }}
     {%- endif -%}
     {%- set rows = run_query("select value from audit.state where name = 'build_plan'").rows -%}
     {{ return(fromjson(rows[0][0])) }}

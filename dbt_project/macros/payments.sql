@@ -48,3 +48,14 @@
 {% macro month_in(moment, time_zone) -%}
     strftime(({{ moment }} at time zone 'UTC') at time zone {{ time_zone }}, '%Y-%m')
 {%- endmacro %}
+
+{#- First moment of a month (YYYY-MM) in a time zone, UTC. -#}
+{% macro month_start_at(month, time_zone) -%}
+    (cast({{ month }} || '-01' as timestamp) at time zone {{ time_zone }}) at time zone 'UTC'
+{%- endmacro %}
+
+{#- First moment after it. -#}
+{% macro month_end_at(month, time_zone) -%}
+    ((cast({{ month }} || '-01' as timestamp) + interval 1 month) at time zone {{ time_zone }})
+    at time zone 'UTC'
+{%- endmacro %}

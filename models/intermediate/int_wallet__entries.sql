@@ -1,6 +1,7 @@
 -- Grain: one row per entry of a wallet's ledger, before its balance is drawn.
 -- Where a gateway keeps the wallet and records its purchases, its history is the ledger and
--- payments only explain it; elsewhere payments are posted themselves, once each.
+-- payments only explain it; elsewhere payments are posted themselves, once each. Likewise usage:
+-- debits that a gateway records are its own, elsewhere usage is debited window by window.
 
 with wallets as (
     select * from {{ ref('int_wallets__described') }}
@@ -18,14 +19,12 @@ movements as (
     select * from {{ ref('int_payments__unified') }}
 ),
 
-fx_rates as (
-    select * from {{ ref('fx_rates') }}
+debits as (
+    select * from {{ ref('int_wallet__debits') }}
 ),
 
-recorded_wallets as (
-    select distinct wallet_id
-    from transactions
-    where entry_type = 'purchase'
+fx_rates as (
+    select * from {{ ref('fx_rates') }}
 ),
 
 -- Every id by which somebody may name a payment; of two payments with one id, the first by name.
@@ -145,7 +144,7 @@ from_payments as (
         movements.credited,
         movements.fx_rate
     from movements
-    left join recorded_wallets on movements.wallet_id = recorded_wallets.wallet_id
+    left join wallets on movements.wallet_id = wallets.wallet_id
     where
         movements.wallet_id is not null
         and movements.credited is not null
@@ -154,9 +153,32 @@ from_payments as (
             movements.movement_type in ('dispute_hold', 'dispute_release')
             or (
                 movements.movement_type in ('payment', 'refund', 'refund_reversal')
-                and recorded_wallets.wallet_id is null
+                and not coalesce(wallets.has_recorded_purchases, false)
             )
         )
+),
+
+from_usage as (
+    select
+        'usage/' || wallet_id || '/' || strftime(window_from_at, '%Y-%m-%dT%H:%M:%SZ') as entry_id,
+        'usage' as origin,
+        wallet_id,
+        'usage_debit' as entry_type,
+        -- Usage is debited when its window is over.
+        window_to_at as occurred_at,
+        -debit_amount as entry_amount,
+        -- Several accounts of one wallet may cost in several currencies: the debit is in its own.
+        currency as entry_currency,
+        fx_rate,
+        records || ' usage records' || case
+            when records_without_cost > 0
+                then ', ' || records_without_cost || ' of them without a known cost'
+            else ''
+        end as description,
+        window_from_at,
+        window_to_at
+    from debits
+    where not has_recorded_debits and (debit_amount is null or debit_amount <> 0)
 ),
 
 by_hand as (
@@ -181,6 +203,8 @@ entries as (
     select * from from_gateways
     union all by name
     select * from from_payments
+    union all by name
+    select * from from_usage
     union all by name
     select * from by_hand
 ),
@@ -223,7 +247,8 @@ final as (
         is_wallet_known,
         entry_type,
         occurred_at,
-        {{ month_in('occurred_at', 'time_zone') }} as billing_month,
+        -- A debit belongs to the month of its usage, also where it is booked after midnight.
+        {{ month_in('coalesce(window_from_at, occurred_at)', 'time_zone') }} as billing_month,
         -- Beyond this a balance could overflow and stop every run; no wallet holds as much.
         case
             when abs(amount_in_wallet_currency) < 10000000000000000

@@ -55,6 +55,8 @@ with exceptions as (
     union all
     select * from {{ ref('int_exceptions__low_balances') }}
     union all
+    select * from {{ ref('int_exceptions__debit_mismatches') }}
+    union all
     select * from {{ ref('int_exceptions__invoice_total_mismatches') }}
     union all
     select * from {{ ref('int_exceptions__late_after_closes') }}

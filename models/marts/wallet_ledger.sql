@@ -1,45 +1,59 @@
+{{ config(
+    materialized='incremental',
+    incremental_strategy='redrawn_ledger',
+    redrawn_by='occurred_at',
+    on_schema_change='fail'
+) }}
 -- Grain: one row per entry of a wallet; entries are never changed, a correction is a further one.
--- The balance follows from the times of the entries and their ids, never from when they arrived.
+-- The balance follows from the times of the entries and their ids, never from when they arrived. It
+-- is drawn anew from the first moment on at which something may have changed (int_wallet__changes),
+-- on top of the balance before.
+-- depends_on: {{ ref('int_wallet__changes') }}
 
 with entries as (
     select * from {{ ref('int_wallet__entries') }}
+    where {{ in_redrawn_ledger('occurred_at') }}
+    union all by name
+    select * from {{ ref('int_wallet__expiries') }}
+    where {{ in_redrawn_ledger('occurred_at') }}
+),
+
+{% if ledger_from_at() -%}
+before as (
+    select
+        wallet_id,
+        sum(amount) as balance_amount
+    from {{ this }}
+    where not {{ in_redrawn_ledger('occurred_at') }}
+    group by wallet_id
+),
+{%- else -%}
+before as (
+    select
+        cast(null as varchar) as wallet_id,
+        cast(0 as decimal(38, 18)) as balance_amount
+    where false
+),
+{%- endif %}
+
+drawn as (
+    select
+        entries.*,
+        coalesce(before.balance_amount, 0) + coalesce(sum(entries.amount) over (
+            partition by entries.wallet_id
+            order by
+                entries.occurred_at asc, entries.origin = 'opening' desc, entries.entry_id asc
+            rows unbounded preceding
+        ), 0) as balance_after
+    from entries
+    left join before on entries.wallet_id = before.wallet_id
 ),
 
 final as (
     select
-        entry_id,
-        wallet_id,
-        account_id,
-        billing_month,
-        entry_type,
-        occurred_at,
-        cast(amount as decimal(38, 18)) as amount,
-        currency,
-        payment_currency,
-        cast(gross as decimal(38, 18)) as gross,
-        cast(tax as decimal(38, 18)) as tax,
-        cast(fee as decimal(38, 18)) as fee,
-        cast(net as decimal(38, 18)) as net,
-        cast(credited as decimal(38, 18)) as credited,
-        cast(fx_rate as decimal(18, 12)) as fx_rate,
-        cast(coalesce(sum(amount) over (
-            partition by wallet_id
-            order by occurred_at asc, origin = 'opening' desc, entry_id asc
-            rows unbounded preceding
-        ), 0) as decimal(38, 18)) as balance_after,
-        reported_balance_after,
-        reference,
-        payment_reference,
-        has_payment,
-        reverses_entry_id,
-        description,
-        request_id,
-        gateway,
-        window_from_at,
-        window_to_at,
-        origin,
-        is_wallet_known
-    from entries
+        {{ ledger_columns() }},
+        cast(balance_after as decimal(38, 18)) as balance_after
+    from drawn
 )
 
 select * from final

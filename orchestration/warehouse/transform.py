@@ -36,7 +36,12 @@ UNPUBLISHED = "unpublished_build"
 MARTS = "marts"
 BUILDING, SYNCING, BUILT, CHECKED = "building", "syncing", "built", "checked"
 # Models that a sync builds: whatever replaces days, and the two that go with them.
-SYNCED = ("+config.incremental_strategy:touched_days", "+source_freshness", "+wallet_balances")
+SYNCED = (
+    "+config.incremental_strategy:touched_days",
+    "+source_freshness",
+    "+wallet_balances",
+    "+wallet_months",
+)
 # State that names the marts a build replaces by day and by nothing else, as a JSON list.
 DAY_MARTS = "day_marts"
 # Tag of the data tests that only a change of the models can break.
@@ -276,6 +281,7 @@ def write_build_plan(
         "is_every_day": plan.touched_days is None,
         "has_new_prices": plan.has_new_prices,
         "has_new_owners": plan.has_new_owners,
+        "has_new_seeds": plan.has_new_seeds,
     }
     write_state(connection, "build_plan", json.dumps(told))
 

@@ -17,6 +17,8 @@ import duckdb
 from orchestration.config import Runtime, read_runtime
 from orchestration.defs.run import RunOutcome, run_pipeline
 from orchestration.defs.steps import RunLog, Steps
+from orchestration.warehouse import transform
+from orchestration.warehouse.connection import open_warehouse
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 EXAMPLE = REPOSITORY / "examples"
@@ -106,6 +108,25 @@ class Home:
 
     def marts(self) -> dict[str, str]:
         return hash_marts(self.path / "warehouse.duckdb")
+
+
+def build_wallets(home: Home, *names: str, is_new: bool = False) -> None:
+    """Load, and build these models with what they need, but usage records only in a new home."""
+    home.steps().load()
+    runtime = home.runtime
+    transform.write_checked_seeds(runtime)
+    with open_warehouse(runtime) as connection:
+        plan = transform.plan_build(connection, runtime)
+        assert plan.has_news
+        transform.write_build_plan(connection, runtime, plan)
+        variables = transform.build_variables(runtime, plan)
+    left_out = [f"--exclude-resource-type={kind}" for kind in ("test", "unit_test")]
+    if not is_new:
+        left_out += ["--exclude", "+usage_records,resource_type:model"]
+    results = transform.invoke_dbt(
+        runtime, ["build", *left_out, "--select", *names], variables=variables
+    )
+    assert [node.message for node in results if node.status != "success"] == []
 
 
 def rest(path: Path) -> None:

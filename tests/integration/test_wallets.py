@@ -9,10 +9,7 @@ from typing import Any
 
 import pytest
 from fixtures.payment_files import checkout, invoice, razorpay_event, stripe_event
-from integration.homes import Home
-
-from orchestration.warehouse import transform
-from orchestration.warehouse.connection import open_warehouse
+from integration.homes import Home, build_wallets
 
 SOURCES = """sources:
   - {name: stripe, kind: stripe}
@@ -25,7 +22,7 @@ wallet-routic,USD,0,2026-06-01T00:00:00Z,
 """
 # A wallet that holds nothing but its opening balance is low from then on.
 LOW = {("low_balance", "wallet-fjord/opening/wallet-fjord", Decimal(95), "USD")}
-# The marts and exceptions of this page, and nothing that usage needs.
+# The marts and exceptions of this page; usage has a page of its own.
 MODELS = ("wallet_balances", "invoices", "invoice_lines", "int_recharges__matched")
 EXCEPTIONS = (
     "unmatched_topups",
@@ -38,34 +35,32 @@ EXCEPTIONS = (
 )
 
 
-@pytest.fixture
-def home(tmp_path: Path) -> Home:
-    home = Home.create(tmp_path / "home")
+@pytest.fixture(scope="module")
+def empty_home(tmp_path_factory: pytest.TempPathFactory) -> Home:
+    """A home whose models are built, with nothing in them."""
+    home = Home.create(tmp_path_factory.mktemp("wallets") / "home")
     config = home.path / "tollbook.yml"
     config.write_text(config.read_text().replace("sources:\n", SOURCES, 1))
     (home.path / "seeds" / "wallets.csv").write_text(WALLETS)
+    build_wallets(home, *selected(), is_new=True)
     return home
+
+
+@pytest.fixture
+def home(empty_home: Home, tmp_path: Path) -> Home:
+    return empty_home.copy(tmp_path / "home")
 
 
 def drop_rows(home: Home, name: str, *rows: dict[str, Any]) -> None:
     home.drop(name, "".join(f"{json.dumps(row)}\n" for row in rows))
 
 
+def selected() -> list[str]:
+    return [f"+{each}" for each in (*MODELS, *(f"int_exceptions__{e}" for e in EXCEPTIONS))]
+
+
 def build(home: Home) -> None:
-    home.steps().load()
-    runtime = home.runtime
-    transform.write_checked_seeds(runtime)
-    with open_warehouse(runtime) as connection:
-        plan = transform.plan_build(connection, runtime)
-        assert plan.has_news
-        transform.write_build_plan(connection, runtime, plan)
-        variables = transform.build_variables(runtime, plan)
-    names = [f"+{each}" for each in (*MODELS, *(f"int_exceptions__{e}" for e in EXCEPTIONS))]
-    left_out = [f"--exclude-resource-type={kind}" for kind in ("test", "unit_test")]
-    results = transform.invoke_dbt(
-        runtime, ["build", *left_out, "--select", *names], variables=variables
-    )
-    assert [node.message for node in results if node.status != "success"] == []
+    build_wallets(home, *selected())
 
 
 def ledger(home: Home) -> list[tuple[str, str, Decimal, Decimal]]:

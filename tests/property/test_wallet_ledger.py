@@ -15,12 +15,10 @@ from decimal import ROUND_HALF_UP, Decimal
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
-from integration.homes import Home
-
-from orchestration.warehouse import transform
-from orchestration.warehouse.connection import open_warehouse
+from integration.homes import Home, build_wallets
 
 PAYMENTS = 30
 START = 1_790_000_000
@@ -222,6 +220,14 @@ def prepare(path: Path) -> Home:
     return home
 
 
+@pytest.fixture(scope="module")
+def empty_home(tmp_path_factory: pytest.TempPathFactory) -> Home:
+    """A home whose models are built, with nothing in them."""
+    home = prepare(tmp_path_factory.mktemp("ledger") / "home")
+    build_wallets(home, "+wallet_ledger", is_new=True)
+    return home
+
+
 def drop(home: Home, events: list[dict[str, Any]], chance: random.Random) -> None:
     """The events in any order, some of them twice, over several files."""
     arriving = [*events, *chance.sample(events, len(events) // 3)]
@@ -238,18 +244,7 @@ def drop(home: Home, events: list[dict[str, Any]], chance: random.Random) -> Non
 
 def build_ledger(home: Home) -> list[tuple[str, str, Decimal, Decimal]]:
     """(wallet, entry, amount, balance after) in the order of the ledger."""
-    home.steps().load()
-    runtime = home.runtime
-    transform.write_checked_seeds(runtime)
-    with open_warehouse(runtime) as connection:
-        plan = transform.plan_build(connection, runtime)
-        transform.write_build_plan(connection, runtime, plan)
-        variables = transform.build_variables(runtime, plan)
-    left_out = [f"--exclude-resource-type={kind}" for kind in ("test", "unit_test")]
-    results = transform.invoke_dbt(
-        runtime, ["build", *left_out, "--select", "+wallet_ledger"], variables=variables
-    )
-    assert [node.message for node in results if node.status != "success"] == []
+    build_wallets(home, "+wallet_ledger")
     return home.query("""
         select wallet_id, entry_id, amount, balance_after from marts.wallet_ledger
         where origin <> 'opening' order by wallet_id, occurred_at, entry_id
@@ -258,12 +253,14 @@ def build_ledger(home: Home) -> list[tuple[str, str, Decimal, Decimal]]:
 
 @settings(max_examples=4, deadline=None, phases=(Phase.explicit, Phase.generate))
 @given(seed=st.integers(0, 2**32), arrivals=st.integers(0, 2**32))
-def test_however_events_arrive_the_ledger_is_what_happened(seed: int, arrivals: int) -> None:
+def test_however_events_arrive_the_ledger_is_what_happened(
+    empty_home: Home, seed: int, arrivals: int
+) -> None:
     chance = random.Random(seed)  # noqa: S311  # no secret
     payments = happenings(chance)
     events = [event for payment in payments for event in events_of(payment, chance)]
     with tempfile.TemporaryDirectory() as folder:
-        home = prepare(Path(folder) / "home")
+        home = empty_home.copy(Path(folder) / "home")
         drop(home, events, random.Random(arrivals))  # noqa: S311  # no secret
 
         ledger = build_ledger(home)

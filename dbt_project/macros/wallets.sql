@@ -1,0 +1,123 @@
+{#- The transactions of wallets of which raw has news, as a query of gateway and id. -#}
+{% macro touched_transactions() -%}
+    select
+        _gateway,
+        transaction_id
+    from {{ source('wallet', 'wallet__transactions') }}
+    where {{ in_touched_days('occurred_at', ['wallet__transactions']) }}
+{%- endmacro %}
+
+{#- From when on the ledger of wallets is drawn anew, as text; none for from the beginning, '' for
+    never. Unit tests and the linter draw it whole. -#}
+{% macro ledger_from_at() -%}
+    {%- if not execute or target.name == "lint" or model.resource_type == "unit_test" or not is_incremental() -%}
+        {{ return(none) }}
+    {%- endif -%}
+    {%- set row = run_query(
+        "select is_whole, cast(from_at as varchar) from " ~ ref("int_wallet__changes")
+    ).rows[0] -%}
+    {{ return(none if row[0] else row[1] or "") }}
+{%- endmacro %}
+
+{#- A filter on what is drawn anew, by a moment, or by a month of whatever time zone. -#}
+{% macro in_redrawn_ledger(column, is_month=false) -%}
+    {%- set from_at = ledger_from_at() -%}
+    {%- if from_at is none -%}
+        true
+    {%- elif not from_at -%}
+        false
+    {%- elif is_month -%}
+        {#- A debit window is a day at most, and no zone is a day away from UTC. -#}
+        {%- set moment = modules.datetime.datetime.fromisoformat(from_at) - modules.datetime.timedelta(days=3) -%}
+        {{ column }} >= '{{ moment.strftime("%Y-%m") }}'
+    {%- else -%}
+        {{ column }} >= timestamp '{{ from_at }}'
+    {%- endif -%}
+{%- endmacro %}
+
+{#- Incremental strategy: what a table has from a moment, or a month, on goes, what was just selected
+    comes. -#}
+{% macro get_incremental_redrawn_ledger_sql(arg_dict) -%}
+    {%- set target = arg_dict["target_relation"] -%}
+    {%- set column = config.require("redrawn_by") -%}
+    {%- set columns = arg_dict["dest_columns"] | map(attribute="quoted") | join(", ") %}
+    delete from {{ target }} where {{ in_redrawn_ledger(column, column == "billing_month") }};
+    insert into {{ target }} ({{ columns }})
+    select {{ columns }} from {{ arg_dict["temp_relation"] }}
+{%- endmacro %}
+
+{#- The columns of an entry of the ledger, but for its balance. -#}
+{% macro ledger_columns() -%}
+        entry_id,
+        wallet_id,
+        account_id,
+        billing_month,
+        entry_type,
+        occurred_at,
+        cast(amount as decimal(38, 18)) as amount,
+        currency,
+        payment_currency,
+        cast(gross as decimal(38, 18)) as gross,
+        cast(tax as decimal(38, 18)) as tax,
+        cast(fee as decimal(38, 18)) as fee,
+        cast(net as decimal(38, 18)) as net,
+        cast(credited as decimal(38, 18)) as credited,
+        cast(fx_rate as decimal(18, 12)) as fx_rate,
+        reported_balance_after,
+        reference,
+        payment_reference,
+        has_payment,
+        reverses_entry_id,
+        description,
+        request_id,
+        gateway,
+        window_from_at,
+        window_to_at,
+        origin,
+        is_wallet_known
+{%- endmacro %}
+
+{#- The ledger as it was drawn last, or none where all of it is drawn anew. -#}
+{% macro drawn_ledger() -%}
+    {%- if target.name == "lint" -%}
+        {{ return(this) }}
+    {%- elif not execute or model.resource_type == "unit_test" -%}
+        {{ return(none) }}
+    {%- endif -%}
+    {%- set plan = build_plan() -%}
+    {%- if plan["is_every_day"] or plan["has_new_seeds"] -%}
+        {{ return(none) }}
+    {%- endif -%}
+    {{ return(adapter.get_relation(this.database, "marts", "wallet_ledger")) }}
+{%- endmacro %}
+
+{#- Whether files brought anything for wallets besides usage. -#}
+{% macro has_wallet_news() -%}
+    {%- if not execute or target.name == "lint" -%}
+        {{ return(true) }}
+    {%- endif -%}
+    {{ return(run_query("
+        select count(*) from audit.touched_days
+        where table_name not in ('" ~ (raw_usage_tables() + ["price_sets", "owners"]) | join("', '") ~ "')
+        ").columns[0].values()[0] > 0) }}
+{%- endmacro %}
+
+{#- Minutes of usage in one debit: an hour where nobody says so, a day at most. -#}
+{% macro debit_minutes(minutes) -%}
+    cast(least(greatest(coalesce({{ minutes }}, 60), 1), 1440) as bigint)
+{%- endmacro %}
+
+{#- Start of the debit window that a moment lies in; windows count from UTC midnight. -#}
+{% macro debit_window_at(moment, minutes) -%}
+    date_trunc('day', {{ moment }}) + {{ minutes }} * (
+            date_diff('minute', date_trunc('day', {{ moment }}), {{ moment }}) // {{ minutes }}
+        ) * interval 1 minute
+{%- endmacro %}
+
+{#- Its end: the last window of a day ends with it. -#}
+{% macro debit_window_end_at(window_at, minutes) -%}
+    least(
+            {{ window_at }} + {{ minutes }} * interval 1 minute,
+            date_trunc('day', {{ window_at }}) + interval 1 day
+        )
+{%- endmacro %}

@@ -1,0 +1,96 @@
+{{ config(materialized='table') }}
+-- Grain: one row. From when on the ledger of wallets is drawn anew: the first moment whose entries
+-- may differ from those it has. What came before keeps its entries and its balance, so that one
+-- more hour costs what is new in it.
+
+{%- set ledger = drawn_ledger() %}
+{%- set is_whole = ledger is none %}
+
+with entries as (
+    select * from {{ ref('int_wallet__entries') }}
+    where entry_type <> 'usage_debit'
+    union all by name
+    select * from {{ ref('int_wallet__expiries') }}
+),
+
+wallets as (
+    select * from {{ ref('int_wallets__described') }}
+),
+
+transactions as (
+    select * from {{ source('wallet', 'wallet__transactions') }}
+),
+
+{% if is_whole -%}
+final as (
+    select
+        true as is_whole,
+        cast(null as timestamp) as from_at
+)
+{%- else -%}
+{%- set days = touched_days() %}
+{%- set has_news = has_wallet_news() %}
+-- Without news in files of wallets only what usage makes expire can have changed besides debits.
+drawn as (
+    select
+        {{ ledger_columns() }}
+    from {{ ledger }}
+    where entry_type {{ "<> 'usage_debit'" if has_news else "= 'expiry'" }}
+),
+
+wanted as (
+    select
+        {{ ledger_columns() }}
+    from entries
+    where {{ "true" if has_news else "entry_type = 'expiry'" }}
+),
+
+gone as (
+    select * from drawn
+    except
+    select * from wanted
+),
+
+come as (
+    select * from wanted
+    except
+    select * from drawn
+),
+
+moments as (
+    select min(occurred_at) as from_at from gone
+    union all
+    select min(occurred_at) as from_at from come
+    {%- if days %}
+    union all
+    -- The debits of a day end after it began.
+    select timestamp '{{ days | min }}' as from_at
+    {%- endif %}
+    {%- if has_news %}
+    union all
+    -- A transaction may have stood at another time before.
+    select min(transactions.occurred_at) as from_at
+    from transactions
+    where (transactions._gateway, transactions.transaction_id) in (
+        {{ touched_transactions() | indent(8) }}
+    )
+    union all
+    -- Debits reckoned until the gateway's own came, and wallets whose currency files say otherwise.
+    select min(ledger.occurred_at) as from_at
+    from {{ ledger }} as ledger
+    inner join wallets on ledger.wallet_id = wallets.wallet_id
+    where
+        ledger.currency <> wallets.currency
+        or (ledger.origin = 'usage' and wallets.has_recorded_debits)
+    {%- endif %}
+),
+
+final as (
+    select
+        false as is_whole,
+        min(from_at) as from_at
+    from moments
+)
+{%- endif %}
+
+select * from final
