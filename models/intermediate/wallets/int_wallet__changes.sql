@@ -18,7 +18,7 @@ wallets as (
 ),
 
 transactions as (
-    select * from {{ source('wallet', 'wallet__transactions') }}
+    select * from {{ ref('stg_wallet__transactions') }}
 ),
 
 {% if is_whole -%}
@@ -69,11 +69,9 @@ moments as (
     {%- if has_news %}
     union all
     -- A transaction may have stood at another time before.
-    select min(transactions.occurred_at) as from_at
+    select min(earliest_occurred_at) as from_at
     from transactions
-    where (transactions._gateway, transactions.transaction_id) in (
-        {{ touched_transactions() | indent(8) }}
-    )
+    where {{ in_touched_days('occurred_at', ['wallet__transactions']) }}
     union all
     -- Debits reckoned until the gateway's own came, and wallets whose currency files say otherwise.
     select min(ledger.occurred_at) as from_at

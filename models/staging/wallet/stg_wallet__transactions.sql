@@ -16,7 +16,9 @@ with source as (
 ),
 
 newest as (
-    select *
+    select
+        *,
+        min(occurred_at) over (partition by _gateway, transaction_id) as earliest_occurred_at
     from source
     qualify row_number() over (
         partition by _gateway, transaction_id
@@ -56,6 +58,8 @@ renamed as (
         window_to_at,
         balance_after,
         fx_rate,
+        -- Where an earlier version stood: from there on a ledger that has it is drawn anew.
+        earliest_occurred_at,
         _load_batch_id,
         _source as source
     from newest
