@@ -7,7 +7,7 @@ import sys
 import tempfile
 import traceback
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -20,7 +20,13 @@ from typing import TYPE_CHECKING, Annotated, TextIO, TypeVar
 import typer
 
 from orchestration import terminal
-from orchestration.config import ConfigurationError, Runtime, read_duration, read_runtime
+from orchestration.config import (
+    ConfigurationError,
+    Runtime,
+    config_path,
+    read_duration,
+    read_runtime,
+)
 from orchestration.core.refusals import without_secrets
 from orchestration.terminal import complain, say
 
@@ -723,6 +729,118 @@ def verify(
     return DONE
 
 
+@app.command(epilog=_ANYWHERE, short_help="Build the warehouse anew from landing alone.")
+def rebuild(
+    context: typer.Context,
+    wait: Annotated[
+        str | None, typer.Option("--wait", metavar="TIME", help=_WAIT_HELP, show_default="1h")
+    ] = None,
+) -> int:
+    """Load everything in landing into a new warehouse, and say whether every mart is as before.
+
+    Readers keep the published version meanwhile. The old warehouse comes back if the run fails,
+    and stays beside the new one, as .before-rebuild, if a mart differs (exit code 1).
+    """
+    from orchestration.warehouse.backup import set_aside
+    from orchestration.warehouse.reading import has_news
+
+    runtime: Runtime = context.obj.runtime()
+    patience = _Patience(wait, default=_RUN_INTERVAL)
+    if runtime.database.is_file():
+        news = patience.try_until_free(lambda: has_news(runtime))
+        if news is not None and not _ran(runtime, reason=news, wait=patience.left):
+            return FAILED
+    before = patience.try_until_free(lambda: set_aside(runtime))
+    runtime = replace(runtime, as_of=before.as_of or runtime.as_of)
+    try:
+        is_built = _ran(runtime, reason="everything from landing", wait=patience.left)
+    except BaseException:
+        before.restore(runtime)
+        raise
+    if not is_built:
+        before.restore(runtime)
+        complain("tollbook: the warehouse is as it was before")
+        return FAILED
+    if _differs(runtime, before.digests):
+        complain(f"tollbook: the earlier warehouse stays as {before.database}")
+        return FAILED
+    before.remove()
+    return DONE
+
+
+def _differs(runtime: Runtime, before: Mapping[str, str]) -> bool:
+    """Whether a mart is not as it was; said in either case."""
+    from orchestration.warehouse.backup import differing_marts, mart_digests
+    from orchestration.warehouse.connection import open_warehouse
+
+    with open_warehouse(runtime) as connection:
+        after = mart_digests(connection)
+    different = differing_marts(before, after)
+    for name in different:
+        complain(
+            f"tollbook: marts.{name} differs: {before.get(name, 'not there')} before, "
+            f"{after.get(name, 'not there')} now"
+        )
+    if not different:
+        say(f"rebuilt  {len(after)} marts, each identical to what it was")
+    return bool(different)
+
+
+@app.command(epilog=_ANYWHERE, short_help="Copy all that cannot be built anew.")
+def backup(
+    context: typer.Context,
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", help="A new folder.", show_default=False)
+    ],
+    wait: Annotated[
+        str | None, typer.Option("--wait", metavar="TIME", help=_WAIT_HELP, show_default="1h")
+    ] = None,
+) -> int:
+    """Copy landing, packets, statements, seeds and tollbook.yml, with the sha256 of every file.
+
+    backup.json also has a digest of every mart, by which `tollbook restore` proves itself. Secrets
+    are in no file: tollbook.yml names variables.
+    """
+    from orchestration.warehouse.backup import write_backup
+
+    runtime: Runtime = context.obj.runtime()
+    patience = _Patience(wait, default=_RUN_INTERVAL)
+    with terminal.Progress() as progress:
+        done = patience.try_until_free(lambda: write_backup(runtime, folder, progress=progress))
+    say(f"backup   {folder}: {done.files:,} files, {done.size:,} bytes, {len(done.digests)} marts")
+    say(f"next     tollbook restore {folder} --home DIR")
+    return DONE
+
+
+@app.command(epilog=_ANYWHERE, short_help="Build a home from a backup, and prove it.")
+def restore(
+    context: typer.Context,
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", help="The folder of a backup.", show_default=False)
+    ],
+) -> int:
+    """Check every hash of a backup, copy it into an empty home, and build and publish it.
+
+    Says whether every mart is as it was (exit code 1 if not). tollbook.yml and seeds are taken
+    from the backup where there are none.
+    """
+    from orchestration.warehouse.backup import read_backup, restore_files, restore_settings
+
+    options: Options = context.obj
+    found = read_backup(folder)
+    written = restore_settings(found, config_path(options.config))
+    runtime = options.runtime()
+    if found.as_of is not None and options.as_of is None:
+        runtime = replace(runtime, as_of=found.as_of)
+    with terminal.Progress() as progress:
+        written += restore_files(found, runtime, progress=progress)
+    for path in written:
+        say(f"wrote    {_short(path)}")
+    if not _ran(runtime, reason="everything from landing", wait=timedelta(0)):
+        return FAILED
+    return FAILED if _differs(runtime, found.digests) else DONE
+
+
 @app.command(epilog=_ANYWHERE)
 def query(
     context: typer.Context,
@@ -961,13 +1079,15 @@ def _expected_code(error: Exception) -> int | None:
     """The exit code of an error whose message says everything; None for any other."""
     if isinstance(error, ConfigurationError):
         return WRONG_USE
+    from orchestration.warehouse.backup import BackupDamagedError
     from orchestration.warehouse.connection import WarehouseBusyError
     from orchestration.warehouse.reading import NotPublishedError, QueryRefusedError
     from orchestration.warehouse.transform import BuildFailedError
 
     if isinstance(error, NotPublishedError | QueryRefusedError):
         return WRONG_USE
-    return FAILED if isinstance(error, WarehouseBusyError | BuildFailedError) else None
+    failures = WarehouseBusyError | BuildFailedError | BackupDamagedError
+    return FAILED if isinstance(error, failures) else None
 
 
 def _one_line(message: object) -> str:

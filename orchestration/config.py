@@ -419,6 +419,11 @@ class Runtime:
         return self.home / "published"
 
 
+def config_path(config: Path | None) -> Path:
+    """The settings file an option names, else TOLLBOOK_CONFIG, else ./tollbook.yml; absolute."""
+    return (config or Path(os.environ.get("TOLLBOOK_CONFIG", "tollbook.yml"))).absolute()
+
+
 def read_runtime(
     *, config: Path | None = None, home: Path | None = None, as_of: str | None = None
 ) -> Runtime:
@@ -427,7 +432,7 @@ def read_runtime(
     Raises:
         ConfigurationError: one line naming file, line, key and fix.
     """
-    config_file = (config or Path(os.environ.get("TOLLBOOK_CONFIG", "tollbook.yml"))).absolute()
+    config_file = config_path(config)
     settings = read_settings(config_file)
     seeds = os.environ.get("TOLLBOOK_SEEDS") or settings.seeds or "seeds"
     return Runtime(

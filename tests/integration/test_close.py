@@ -288,13 +288,30 @@ def write_manifest(packet: Path, manifest: dict[str, Any]) -> None:
     (packet / "SHA256SUMS").write_bytes(sums_text(manifest["files"], digest))
 
 
-def test_a_rebuild_from_landing_repeats_the_close(story: Story, tmp_path: Path) -> None:
-    rebuilt = Home(tmp_path / "rebuilt", f"{LATE}T09:00:00Z")
-    for name in ("landing", "seeds"):
-        shutil.copytree(story.home.path / name, rebuilt.path / name)
-    shutil.copy(story.home.path / "tollbook.yml", rebuilt.path)
+def test_a_backup_restores_the_closed_month(story: Story, tmp_path: Path) -> None:
+    """From landing, seeds and settings alone: every mart is the same, the closed month too."""
+    backup, home = tmp_path / "backup", tmp_path / "new" / "home"
+    code, said = tollbook(story.home, "backup", str(backup), day=LATE)
+    assert code == cli.DONE, said
+    page = next((backup / "landing").rglob("late*"))
+    content = page.read_bytes()
+    page.write_bytes(content + b" ")
+    config = tmp_path / "new" / "tollbook.yml"
+    options = ["restore", str(backup), "--home", str(home), "--config", str(config)]
+    with redirect_stderr(StringIO()) as damaged:
+        assert cli.invoke(options) == cli.FAILED
+    page.write_bytes(content)
 
-    rebuilt.load_and_build()
+    with redirect_stdout(StringIO()) as said:
+        code = cli.invoke(options)
 
-    # When files were loaded is the one thing a rebuild cannot repeat.
-    assert differing(rebuilt.marts(), story.home.marts()) in ([], ["source_freshness"])
+    assert f"{page.relative_to(backup).as_posix()}: changed" in damaged.getvalue()
+    assert code == cli.DONE
+    assert "marts, each identical to what it was" in said.getvalue()
+    restored = Home(home)
+    assert closed_month(restored) == story.october
+    assert differing(restored.marts(), story.home.marts()) in ([], ["source_freshness"])
+    assert (home / "packets" / "hq%2Fmain" / "2026-10" / "manifest.json").is_file()
+    with redirect_stderr(StringIO()) as twice:
+        assert cli.invoke(options) == cli.WRONG_USE
+    assert "name an empty --home" in twice.getvalue()
