@@ -338,7 +338,7 @@ def load_lines(report: LoadReport | None, problems: Sequence[str]) -> list[str]:
     if len(shown) > FILES_SHOWN:
         lines.append(f"  ... and {len(shown) - FILES_SHOWN} more; tollbook quarantine list")
     lines += [f"  refused: {printable(problem)}" for problem in problems[:FILES_SHOWN]]
-    notes: dict[str, tuple[str, ...]] = {
+    notes: dict[str, Sequence[str]] = {
         "no source's folder, left alone": report.strays,
         "still growing, left for the next run": report.unsettled,
     }

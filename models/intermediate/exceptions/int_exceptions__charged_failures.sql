@@ -1,7 +1,7 @@
 -- Grain: one row per failed record that delivered nothing and was charged.
 
 with usage as (
-    select * from {{ ref('usage_records') }}
+    select * from {{ ref('int_usage__noted') }}
     where
         duplicate_of is null
         and (status = 'failure' or http_status >= 500)

@@ -2,34 +2,22 @@
 -- were loaded, or end before they start.
 
 with usage as (
-    select * from {{ ref('usage_records') }}
-    where duplicate_of is null
-),
-
-flagged as (
-    select distinct
-        load_batch_id,
-        line_number
-    from {{ source('audit', 'row_flags') }}
-    where code in ('clock_skew', 'end_before_start')
+    select * from {{ ref('int_usage__noted') }}
+    where duplicate_of is null and is_clock_skewed
 ),
 
 grouped as (
     select
-        usage.account_id,
-        usage.billing_month,
-        usage.currency,
-        usage.gateway,
-        usage.usage_date,
-        sum(usage.billed_cost) as amount_at_stake,
-        max(usage.started_at) as evidence_at,
-        string_agg(usage.usage_record_id, ',' order by usage.usage_record_id) as evidence_keys
+        account_id,
+        billing_month,
+        currency,
+        gateway,
+        usage_date,
+        sum(billed_cost) as amount_at_stake,
+        max(started_at) as evidence_at,
+        string_agg(usage_record_id, ',' order by usage_record_id) as evidence_keys
     from usage
-    left join flagged
-        on usage.load_batch_id = flagged.load_batch_id and usage.source_line = flagged.line_number
-    where flagged.load_batch_id is not null or usage.ended_at < usage.started_at
-    group by
-        usage.account_id, usage.billing_month, usage.currency, usage.gateway, usage.usage_date
+    group by account_id, billing_month, currency, gateway, usage_date
 ),
 
 described as (

@@ -2,7 +2,7 @@
 -- seed fx_rates lacks a rate into the account's currency.
 
 with usage as (
-    select * from {{ ref('usage_records') }}
+    select * from {{ ref('int_usage__noted') }}
     where
         duplicate_of is null
         and (

@@ -1,7 +1,7 @@
 -- Grain: one row per gateway and request id that was logged again with equal key, model, tokens.
 
 with usage as (
-    select * from {{ ref('usage_records') }}
+    select * from {{ ref('int_usage__noted') }}
     -- What another gateway logged too is one call seen twice, not one call made twice.
     where duplicate_of is not null and starts_with(duplicate_of, gateway || '/')
 ),

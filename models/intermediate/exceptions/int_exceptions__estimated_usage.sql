@@ -2,7 +2,7 @@
 -- or those of a stream that broke off.
 
 with usage as (
-    select * from {{ ref('usage_records') }}
+    select * from {{ ref('int_usage__noted') }}
     where duplicate_of is null and usage_status in ('estimated', 'partial_stream')
 ),
 

@@ -2,7 +2,7 @@
 -- were charged.
 
 with usage as (
-    select * from {{ ref('usage_records') }}
+    select * from {{ ref('int_usage__noted') }}
     where
         duplicate_of is null
         and attempt > 1

@@ -3,7 +3,7 @@
 -- the alias led to on that day, or on the nearest, else the model of that very name.
 
 with records as (
-    select * from {{ ref('usage_records') }}
+    select * from {{ ref('int_usage__noted') }}
 ),
 
 price_sets as (
@@ -11,21 +11,11 @@ price_sets as (
 ),
 
 served as (
-    select
-        records.usage_date,
-        records.gateway,
-        records.model_group,
-        price_sets.price_provider,
-        price_sets.price_model
-    from records
-    inner join price_sets on records.price_set_id = price_sets.price_set_id
-    where records.fallback_from_model is null and records.model_group is not null
-    group by
-        records.usage_date, records.gateway, records.model_group, price_sets.price_provider,
-        price_sets.price_model
+    select *
+    from {{ ref('int_usage__served_days') }}
     qualify row_number() over (
-        partition by records.usage_date, records.gateway, records.model_group
-        order by count(*) desc, price_sets.price_model asc, price_sets.price_provider asc
+        partition by usage_date, gateway, model_group
+        order by records desc, price_model asc, price_provider asc
     ) = 1
 ),
 

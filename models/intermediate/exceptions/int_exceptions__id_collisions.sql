@@ -1,7 +1,7 @@
 -- Grain: one row per gateway and request id shared by calls that differ in key, model or tokens.
 
 with usage as (
-    select * from {{ ref('usage_records') }}
+    select * from {{ ref('int_usage__noted') }}
     where duplicate_of is null and defect_codes not like '%batch_of_several_models%'
 ),
 

@@ -3,8 +3,7 @@
 -- orphan_key instead.
 
 with usage as (
-    select * from {{ ref('usage_records') }}
-    where duplicate_of is null
+    select * from {{ ref('int_usage__keyed_days') }}
 ),
 
 known_keys as (
@@ -22,13 +21,13 @@ grouped as (
         usage.currency,
         usage.api_key_id,
         sum(usage.billed_cost) as amount_at_stake,
-        max(usage.started_at) as evidence_at,
+        max(usage.last_started_at) as evidence_at,
         concat_ws(
             ',',
-            case when bool_or(usage.team_id is null) then 'team' end,
-            case when bool_or(usage.cost_center is null) then 'cost_center' end,
+            case when not bool_and(usage.has_team) then 'team' end,
+            case when not bool_and(usage.has_cost_center) then 'cost_center' end,
             case when bool_or(usage.account_id = 'unassigned') then 'account' end,
-            cast(count(*) as varchar)
+            cast(sum(usage.records) as varchar)
         ) as evidence_keys
     from usage
     cross join kept
@@ -36,8 +35,8 @@ grouped as (
     where
         (usage.api_key_id is null or known_keys.api_key_id is not null)
         and (
-            usage.team_id is null
-            or usage.cost_center is null
+            not usage.has_team
+            or not usage.has_cost_center
             or (usage.account_id = 'unassigned' and kept.account_count > 0)
         )
     group by usage.account_id, usage.billing_month, usage.currency, usage.api_key_id

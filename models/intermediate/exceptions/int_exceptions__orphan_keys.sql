@@ -2,8 +2,8 @@
 -- A key whose rows in an owner map were refused is such a key; its evidence says why they were.
 
 with usage as (
-    select * from {{ ref('usage_records') }}
-    where duplicate_of is null and api_key_id is not null
+    select * from {{ ref('int_usage__keyed_days') }}
+    where api_key_id is not null
 ),
 
 known_keys as (
@@ -27,8 +27,8 @@ grouped as (
         usage.api_key_id,
         refused.refused_key_id,
         sum(usage.billed_cost) as amount_at_stake,
-        max(usage.started_at) as evidence_at,
-        concat_ws(' ', cast(count(*) as varchar), min(refused.refused_lines)) as evidence_keys
+        max(usage.last_started_at) as evidence_at,
+        concat_ws(' ', cast(sum(usage.records) as varchar), min(refused.refused_lines)) as evidence_keys
     from usage
     left join known_keys on usage.api_key_id = known_keys.api_key_id
     left join refused on usage.api_key_id = refused.refused_key_id

@@ -2,8 +2,8 @@
 -- unless a rule says how its cost is shared.
 
 with usage as (
-    select * from {{ ref('usage_records') }}
-    where duplicate_of is null and api_key_id is not null
+    select * from {{ ref('int_usage__keyed_days') }}
+    where api_key_id is not null
 ),
 
 rules as (
@@ -32,7 +32,7 @@ purposes as (
         environment,
         workflow,
         sum(billed_cost) as billed_cost,
-        max(started_at) as last_started_at
+        max(last_started_at) as last_started_at
     from unruled
     group by account_id, billing_month, currency, api_key_id, environment, workflow
 ),

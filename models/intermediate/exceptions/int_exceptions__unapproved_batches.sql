@@ -7,7 +7,7 @@ with usage as (
         coalesce(
             session_id, coalesce(api_key_id, '') || '/' || cast(usage_date as varchar)
         ) as batch_subject
-    from {{ ref('usage_records') }}
+    from {{ ref('int_usage__noted') }}
     where duplicate_of is null and is_batch and not coalesce(is_batch_allowed, false)
 ),
 

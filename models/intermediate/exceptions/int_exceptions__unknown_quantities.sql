@@ -1,7 +1,7 @@
 -- Grain: one row per gateway, model, call type and billing month whose records state no quantity.
 
 with usage as (
-    select * from {{ ref('usage_records') }}
+    select * from {{ ref('int_usage__noted') }}
     where duplicate_of is null and cost_status = 'quantity_unknown'
 ),
 

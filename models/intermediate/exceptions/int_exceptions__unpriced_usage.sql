@@ -2,7 +2,7 @@
 -- A record counts at the first of its units that lacks a price, so that no amount counts twice.
 
 with usage as (
-    select * from {{ ref('usage_records') }}
+    select * from {{ ref('int_usage__noted') }}
     -- What only lacks an exchange rate is a currency_mismatch.
     where duplicate_of is null and cost_status = 'unpriced' and unpriced_unit is not null
 ),

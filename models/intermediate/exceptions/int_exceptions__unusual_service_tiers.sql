@@ -6,7 +6,7 @@ with records as (
     select
         *,
         case when is_batch then 'batch' else service_tier end as used_tier
-    from {{ ref('usage_records') }}
+    from {{ ref('int_usage__noted') }}
     where duplicate_of is null
 ),
 
