@@ -23,23 +23,20 @@ spans as (
 -- Two joins by equality instead of one by a range: spans are hours, or whole days.
 counted_usage as (
     select
-        usage_records.*,
+        logged.*,
         spans.is_split_by_model
-    from {{ ref('usage_records') }} as usage_records
+    from {{ ref('int_usage__logged_hours') }} as logged
     inner join spans
-        on
-            usage_records.gateway = spans.gateway
-            and date_trunc('hour', usage_records.started_at) = spans.hour_at
-            and spans.hours = 1
+        on logged.gateway = spans.gateway and logged.hour_at = spans.hour_at and spans.hours = 1
     union all
     select
-        usage_records.*,
+        logged.*,
         spans.is_split_by_model
-    from {{ ref('usage_records') }} as usage_records
+    from {{ ref('int_usage__logged_hours') }} as logged
     inner join spans
         on
-            usage_records.gateway = spans.gateway
-            and cast(usage_records.started_at as date) = cast(spans.hour_at as date)
+            logged.gateway = spans.gateway
+            and logged.usage_date = cast(spans.hour_at as date)
             and spans.hours = 24
 ),
 
@@ -48,7 +45,6 @@ usage as (
         *,
         {{ without_routing_prefix('logged_model', 'provider') }} as bare_model
     from counted_usage
-    where duplicate_of is null and requests > 0
 ),
 
 -- The edge may write a model with or without the provider before it; the log says which it is.
@@ -94,7 +90,7 @@ by_model as (
         -- A mean over several currencies is none.
         case
             when count(distinct currency) <= 1
-                then cast(sum(billed_cost) / nullif(count(billed_cost), 0) as decimal(38, 18))
+                then cast(sum(billed_cost) / nullif(sum(priced_records), 0) as decimal(38, 18))
         end as mean_billed_cost,
         min(currency) as currency,
         min(account_id) as account_id
@@ -110,7 +106,7 @@ by_group as (
         cast(sum(requests) as bigint) as logged_requests,
         case
             when count(distinct currency) <= 1
-                then cast(sum(billed_cost) / nullif(count(billed_cost), 0) as decimal(38, 18))
+                then cast(sum(billed_cost) / nullif(sum(priced_records), 0) as decimal(38, 18))
         end as mean_billed_cost,
         min(currency) as currency
     from usage
