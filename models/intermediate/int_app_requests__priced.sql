@@ -29,9 +29,9 @@ means as (
         usage_date,
         model,
         -- An estimate of what nobody measured, so a mean may be rounded.
-        cast(sum(billed_cost) / count(*) as decimal(38, 18)) as mean_billed_cost
-    from {{ ref('usage_records') }}
-    where duplicate_of is null and billed_cost is not null and requests > 0
+        cast(sum(billed_cost) / sum(priced_records) as decimal(38, 18)) as mean_billed_cost
+    from {{ ref('int_usage__logged_hours') }}
+    where priced_records > 0
     group by usage_date, model
     -- List prices are in USD, and a mean in another currency would be taken for them.
     having bool_and(coalesce(currency, 'USD') = 'USD')

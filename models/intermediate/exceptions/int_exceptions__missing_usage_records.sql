@@ -16,7 +16,7 @@ key_accounts as (
         gateway,
         api_key_id,
         min(account_id) as account_id
-    from {{ ref('usage_records') }}
+    from {{ ref('daily_spend') }}
     group by gateway, api_key_id
 ),
 
