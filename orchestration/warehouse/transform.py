@@ -19,6 +19,7 @@ from orchestration.landing.seed_files import CheckedSeed, SeedProblem, read_seed
 from orchestration.sources.owners import OBSERVATIONS, OWNER_TABLES
 from orchestration.warehouse.connection import open_warehouse
 from orchestration.warehouse.pending import BUILD, clear_days, note_days
+from orchestration.warehouse.selection import nodes_of_some_days
 
 if TYPE_CHECKING:
     from dbt.cli.main import dbtRunner
@@ -490,10 +491,9 @@ def build_marts(
     with open_warehouse(runtime) as connection:
         write_build_plan(connection, runtime, plan)
     # What only a change of the models can break is tested where models are changed.
-    excluded = [f"tag:{CI_TAG}"]
-    if not plan.has_new_prices:
-        excluded.append("tag:price_catalog")
-    arguments = ["build", "--exclude-resource-type", "unit_test", "--exclude", *excluded]
+    excluded = [CI_TAG] if plan.has_new_prices else [CI_TAG, "price_catalog"]
+    arguments = ["build", "--exclude-resource-type", "unit_test"]
+    arguments += ["--exclude", *(f"tag:{tag}" for tag in excluded)]
     if plan.touched_days is None:
         arguments.append("--full-refresh")
     elif not plan.has_new_seeds:
@@ -503,6 +503,11 @@ def build_marts(
     if select:
         # A test that also reads what is not selected would look at something old, or nothing.
         arguments += ["--select", *select, "--indirect-selection", "cautious"]
+    elif plan.touched_days is not None:
+        names = nodes_of_some_days(
+            read_manifest(runtime), has_new_seeds=plan.has_new_seeds, excluded_tags=excluded
+        )
+        arguments += ["--select", *names, "--indirect-selection", "empty"]
     return invoke_dbt(runtime, arguments, variables=build_variables(runtime, plan), on_node=on_node)
 
 

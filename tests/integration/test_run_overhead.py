@@ -73,6 +73,28 @@ def test_the_clock_reaches_the_models_of_a_project_that_is_not_parsed_again(home
     assert home.query(sql) == [(before + 7,)]
 
 
+def test_an_hour_makes_only_views_anew_that_name_its_days_or_clock(home: Home) -> None:
+    manifest = transform.read_manifest(home.runtime)
+    with open_warehouse(home.runtime) as connection:
+        plan = transform.plan_build(connection, home.runtime)
+    day = dataclasses.replace(plan, touched_days=("2026-10-05",), reason="", has_new_seeds=False)
+
+    ran = {node.unique_id for node in transform.build_marts(home.runtime, day)}
+
+    models = {name: node for name, node in manifest.nodes.items() if name.startswith("model.")}
+    views = {name for name, node in models.items() if node.config.materialized == "view"}
+    assert set(models) - views <= ran
+    told = ("in_touched_days", "in_owner_days", "as_of()")
+    naming = {name for name in views if any(word in models[name].raw_code for word in told)}
+    assert naming <= ran
+    standing = {name.split(".")[-1] for name in views - ran}
+    assert {"stg_litellm__spend_logs", "int_usage__priced", "cost_lines"} <= standing
+    # A test of a view that stands still sees the new rows of the tables below it.
+    tests = {name for name, node in manifest.nodes.items() if name.startswith("test.")}
+    untested = {name for name in tests if {"ci", "price_catalog"} & set(manifest.nodes[name].tags)}
+    assert tests - untested == ran & tests
+
+
 def test_a_changed_setting_or_file_parses_the_project_again(
     home: Home, commands: list[list[str]]
 ) -> None:
