@@ -57,6 +57,8 @@ with exceptions as (
     union all
     select * from {{ ref('int_exceptions__debit_mismatches') }}
     union all
+    select * from {{ ref('int_exceptions__budget_thresholds') }}
+    union all
     select * from {{ ref('int_exceptions__invoice_total_mismatches') }}
     union all
     select * from {{ ref('int_exceptions__late_after_closes') }}

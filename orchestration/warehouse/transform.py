@@ -617,6 +617,7 @@ def _remember_day_marts(connection: duckdb.DuckDBPyConnection, nodes: Sequence[N
 def _next_due(connection: duckdb.DuckDBPyConnection, runtime: Runtime) -> str | None:
     """The earliest moment at which an unchanged landing folder gives other marts."""
     minutes = int(runtime.settings.quality.lost_after.total_seconds() // 60)
+    as_of = f"timestamp '{runtime.as_of.isoformat(sep=' ')}'"
     rows = connection.execute(f"""
         select min(due_at) from (
             select next_due_at as due_at from marts.source_freshness
@@ -626,8 +627,21 @@ def _next_due(connection: duckdb.DuckDBPyConnection, runtime: Runtime) -> str | 
             select
                 hour_at + coalesce(hours, 1) * interval 1 hour + interval {minutes} minute
             from raw.gateway__counts
+            union all
+            -- A day later overview, forecasts and runways are others: by the zone of each account.
+            select
+                (
+                    date_trunc('day', ({as_of} at time zone 'UTC') at time zone time_zone)
+                    + interval 1 day
+                ) at time zone time_zone at time zone 'UTC'
+            from (
+                select time_zone from reference.accounts
+                union
+                select 'UTC'
+            )
+            where exists (from marts.billing_overview)
         )
-        where due_at > timestamp '{runtime.as_of.isoformat(sep=" ")}'
+        where due_at > {as_of}
         """).fetchall()
     return rows[0][0].isoformat() if rows[0][0] else None
 
