@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,6 +44,8 @@ SYNCED = (
     "+wallet_balances",
     "+wallet_months",
 )
+# Incremental strategies that replace days, and note those that a later step must take up.
+BY_DAY = ("touched_days", "request_days")
 # State that names the marts a build replaces by day and by nothing else, as a JSON list.
 DAY_MARTS = "day_marts"
 # Tag of the data tests that only a change of the models can break.
@@ -238,6 +241,9 @@ def _lasting_variables(runtime: Runtime) -> dict[str, Any]:
         "price_backcast": settings.pricing.backcast,
         "catalog_disagreement": str(settings.pricing.catalog_disagreement),
         "lost_after_minutes": int(settings.quality.lost_after.total_seconds() // 60),
+        # Written out: with an exponent it would be a binary number to the engine.
+        "cost_tolerance": f"{Decimal(str(settings.quality.cost_tolerance)):f}",
+        "dispute_business_days": settings.disputes.business_days,
     }
 
 
@@ -403,7 +409,7 @@ def invoke_dbt(
             message=str(node.message or ""),
             failures=int(node.failures or 0),
             relation=f"{node.node.schema}.{getattr(node.node, 'alias', node.node.name)}",
-            is_by_day=getattr(node.node.config, "incremental_strategy", None) == "touched_days",
+            is_by_day=getattr(node.node.config, "incremental_strategy", None) in BY_DAY,
         )
         for node in getattr(result.result, "results", ()) or ()
     ]
@@ -623,6 +629,9 @@ def _next_due(connection: duckdb.DuckDBPyConnection, runtime: Runtime) -> str | 
             select next_due_at as due_at from marts.source_freshness
             union all
             select occurred_at + interval {minutes} minute from raw.app__requests
+            union all
+            select occurred_at + interval {minutes} minute from marts.request_reconciliation
+            where match_status = 'pending'
             union all
             select
                 hour_at + coalesce(hours, 1) * interval 1 hour + interval {minutes} minute

@@ -1,17 +1,35 @@
 -- Grain: one row per application request the gateway has no record of, at the list price then.
 -- What cannot be priced by its tokens is taken for the mean of its model and day.
 
-with missing as (
+with app_requests as (
     select
         *,
+        {{ without_routing_prefix('model', "cast(null as varchar)") }} as bare_model
+    from {{ ref('stg_app__requests') }}
+),
+
+unmatched as (
+    select
+        gateway,
+        request_id
+    from {{ ref('request_reconciliation') }}
+    where side = 'app' and match_status = 'missing_usage'
+),
+
+missing as (
+    select
+        app_requests.*,
         cast({{ context_band('input_tokens') }} as bigint) as context_above_tokens,
         coalesce(input_tokens, 0) - coalesce(cached_tokens, 0) as uncached_tokens,
         coalesce(input_tokens, output_tokens) is not null
         and coalesce(cached_tokens, 0) <= coalesce(input_tokens, 0)
         and greatest(coalesce(input_tokens, 0), coalesce(output_tokens, 0))
         < {{ count_limit() }} as has_tokens
-    from {{ ref('int_app_requests__matched') }}
-    where match_status = 'missing_usage'
+    from app_requests
+    inner join unmatched
+        on
+            app_requests.gateway = unmatched.gateway
+            and app_requests.request_id = unmatched.request_id
 ),
 
 prices as (
