@@ -102,3 +102,37 @@
         where old.price_set_id = new.price_set_id and old.valid_to_at = new.valid_to_at
     )
 {%- endmacro %}
+
+{#- The same for what also follows from records of days before: touched days and those after them.
+    before, after: days that a row looks back, and days by which a touched day reaches forward. -#}
+{% macro in_following_days(column, before=0, after=1) -%}
+    {%- set days = touched_days() -%}
+    {%- if days is none -%}
+        true
+    {%- elif not days -%}
+        false
+    {%- else -%}
+        {%- set found = [] -%}
+        {%- for text in days -%}
+            {%- set day = modules.datetime.datetime.strptime(text, "%Y-%m-%d") -%}
+            {%- for offset in range(-before, after + 1) -%}
+                {%- do found.append((day + modules.datetime.timedelta(days=offset)).strftime("%Y-%m-%d")) -%}
+            {%- endfor -%}
+        {%- endfor -%}
+        (
+        {%- for first, last in day_ranges(found | unique | list) %}
+            {{ "or " if not loop.first }}({{ column }} >= timestamp '{{ first }}' and {{ column }} < timestamp '{{ last }}')
+        {%- endfor %}
+        )
+    {%- endif -%}
+{%- endmacro %}
+
+{#- Incremental strategy of what looks a day back: touched days and the days after them are
+    replaced. -#}
+{% macro get_incremental_following_days_sql(arg_dict) -%}
+    {%- set target = arg_dict["target_relation"] -%}
+    {%- set columns = arg_dict["dest_columns"] | map(attribute="quoted") | join(", ") %}
+    delete from {{ target }} where {{ in_following_days("usage_date") }};
+    insert into {{ target }} ({{ columns }})
+    select {{ columns }} from {{ arg_dict["temp_relation"] }}
+{%- endmacro %}

@@ -13,6 +13,14 @@ with exceptions as (
     union all
     select * from {{ ref('int_exceptions__missing_usage_records') }}
     union all
+    select * from {{ ref('int_exceptions__token_mismatches') }}
+    union all
+    select * from {{ ref('int_exceptions__cost_mismatches') }}
+    union all
+    select * from {{ ref('int_exceptions__suspected_double_charges') }}
+    union all
+    select * from {{ ref('int_exceptions__free_tier_mismatches') }}
+    union all
     select * from {{ ref('int_exceptions__currency_mismatches') }}
     union all
     select * from {{ ref('int_exceptions__orphan_keys') }}

@@ -82,6 +82,7 @@ final as (
         fx_rate,
         cast(gateway_cost as decimal(38, 18)) as gateway_cost,
         cast(gateway_provider_cost as decimal(38, 18)) as gateway_provider_cost,
+        expected_gateway_cost,
         list_cost,
         provider_cost,
         billed_cost,

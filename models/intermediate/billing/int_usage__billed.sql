@@ -118,6 +118,7 @@ ruled as (
 rated as (
     select
         * exclude (ruled_markup_rate, ruled_fixed_fee),
+        cast(coalesce(ruled_markup_rate, 0) as decimal(18, 12)) as ruled_markup_rate,
         -- A charge is what it is, and a subscription is paid for beside its calls.
         cast(
             case
@@ -129,18 +130,38 @@ rated as (
         -- A fee is for a call that was answered, once each.
         cast(
             case
-                when
-                    requests > 0 and cost_status in ('priced', 'free')
-                    and (
-                        billing_mode = 'byok'
-                        or (billing_mode = 'managed' and billed_basis = 'rule')
-                    )
+                when requests > 0 and cost_status in ('priced', 'free')
                     then
                         coalesce({{ priced_tokens("requests", "ruled_fixed_fee") | indent(20) }}, 0)
                 else 0
             end as decimal(38, 18)
-        ) as fixed_fee
+        ) as ruled_fee
     from ruled
+),
+
+paid as (
+    select
+        *,
+        case
+            when billing_mode = 'byok' or (billing_mode = 'managed' and billed_basis = 'rule')
+                then ruled_fee
+            else 0
+        end as fixed_fee,
+        -- What the gateway should have written: a charge by the rules, or its reckoning of what the
+        -- provider takes.
+        cast(
+            case
+                when
+                    billed_basis <> 'charge' and coalesce(default_billed_basis, 'rule') <> 'charge'
+                    then provider_cost
+                when billing_mode = 'subscription' then 0
+                when billing_mode = 'byok' then ruled_fee
+                else
+                    {{ converted('provider_cost', '(1 + ruled_markup_rate)') | indent(20) }}
+                    + ruled_fee
+            end as decimal(38, 18)
+        ) as expected_gateway_cost
+    from rated
 ),
 
 billed as (
@@ -156,7 +177,7 @@ billed as (
         case
             when billing_mode <> 'byok' and billed_basis = 'charge' then gateway else provider
         end as payee
-    from rated
+    from paid
 )
 
 select * from billed
