@@ -75,7 +75,7 @@
             date_trunc('minute', {{ moment_of_asked }}) as slot_at,
             row_number() over (
                 partition by
-                    gateway, api_key_id, input_tokens, output_tokens, name,
+                    gateway, api_key_id, input_tokens, output_tokens, model_name,
                     date_trunc('minute', {{ moment_of_asked }})
                 order by occurred_at, request_id
             ) as place
@@ -89,7 +89,7 @@
             *,
             row_number() over (
                 partition by
-                    gateway, api_key_id, input_total_tokens, output_total_tokens, name,
+                    gateway, api_key_id, input_total_tokens, output_total_tokens, model_name,
                     date_trunc('minute', {{ moment_of_logged }})
                 order by started_at, usage_record_id
             ) as place,
@@ -104,7 +104,7 @@
             and asked_ranked.api_key_id = logged_ranked.api_key_id
             and asked_ranked.input_tokens = logged_ranked.input_total_tokens
             and asked_ranked.output_tokens = logged_ranked.output_total_tokens
-            and asked_ranked.name = logged_ranked.name
+            and asked_ranked.model_name = logged_ranked.model_name
             and asked_ranked.slot_at = logged_ranked.slot_at
             and asked_ranked.place = logged_ranked.place
     qualify
@@ -148,4 +148,23 @@
         when '{{ name }}' then '{{ action }}'
     {%- endfor %}
     end
+{%- endmacro %}
+
+{#- A local moment so many working days (Monday to Friday) later, at the same hour; a weekend counts
+    as the Monday morning after it. -#}
+{% macro working_days_after(moment, days) -%}
+    {%- set monday -%}
+    case
+        when isodow({{ moment }}) > 5 then date_trunc('week', {{ moment }}) + interval 7 day
+        else {{ moment }}
+    end
+    {%- endset -%}
+    {%- set weekday -%}
+    case when isodow({{ moment }}) > 5 then 0 else isodow({{ moment }}) - 1 end
+    {%- endset -%}
+    (
+        {{ monday | indent(8) }}
+        + ({{ days }} + 2 * cast(floor(({{ weekday }} + {{ days }}) / 5) as integer))
+        * interval 1 day
+    )
 {%- endmacro %}

@@ -40,9 +40,10 @@ app_rows as (
         usage.currency as usage_currency,
         usage.usage_status,
         usage.output_reasoning_tokens,
-        usage.list_cost,
-        usage.provider_cost,
-        usage.gateway_cost,
+        {% for name in ["provider_cost", "list_cost", "gateway_cost"] -%}
+        abs(usage.{{ name }} - matched.expected_cost) <= {{ var('cost_tolerance') }}
+            as is_{{ name }},
+        {% endfor -%}
         usage.billed_cost
     from matched
     left join usage on matched.usage_record_id = usage.usage_record_id
@@ -70,38 +71,31 @@ app_judged as (
 app_side as (
     select
         *,
-        case match_status
-            when 'pending' then 'sync_delay'
-            when 'missing_usage' then
-                case
-                    when status = 'failure' or http_status >= 400 then 'failed_before_logging'
-                    else 'record_lost'
-                end
-            when 'token_mismatch' then
-                case
-                    when usage_status = 'partial_stream' then 'partial_stream'
-                    when usage_status = 'estimated' then 'estimated_usage'
-                    when
-                        input_tokens_delta = cached_tokens and input_tokens_delta > 0
-                        and coalesce(output_tokens_delta, 0) = 0
-                        then 'cached_tokens_left_out'
-                    when
-                        output_tokens_delta = output_reasoning_tokens and output_tokens_delta > 0
-                        and coalesce(input_tokens_delta, 0) = 0
-                        then 'reasoning_tokens_left_out'
-                    else 'other_tokenizer'
-                end
-            when 'cost_mismatch' then
-                case
-                    when abs(provider_cost - expected_cost) <= {{ var('cost_tolerance') }}
-                        then 'markup'
-                    when abs(list_cost - expected_cost) <= {{ var('cost_tolerance') }}
-                        then 'contract_price'
-                    when abs(gateway_cost - expected_cost) <= {{ var('cost_tolerance') }}
-                        then 'gateway_price'
-                    else 'other_price'
-                end
-            else case when is_unpriced then 'unpriced' end
+        case
+            when match_status = 'pending' then 'sync_delay'
+            when
+                match_status = 'missing_usage' and (status = 'failure' or http_status >= 400)
+                then 'failed_before_logging'
+            when match_status = 'missing_usage' then 'record_lost'
+            when match_status = 'matched' and is_unpriced then 'unpriced'
+            when match_status = 'matched' then null
+            when match_status = 'cost_mismatch' and is_provider_cost then 'markup'
+            when match_status = 'cost_mismatch' and is_list_cost then 'contract_price'
+            when match_status = 'cost_mismatch' and is_gateway_cost then 'gateway_price'
+            when match_status = 'cost_mismatch' then 'other_price'
+            when usage_status = 'partial_stream' then 'partial_stream'
+            when usage_status = 'estimated' then 'estimated_usage'
+            when
+                input_tokens_delta = cached_tokens
+                and input_tokens_delta > 0
+                and coalesce(output_tokens_delta, 0) = 0
+                then 'cached_tokens_left_out'
+            when
+                output_tokens_delta = output_reasoning_tokens
+                and output_tokens_delta > 0
+                and coalesce(input_tokens_delta, 0) = 0
+                then 'reasoning_tokens_left_out'
+            else 'other_tokenizer'
         end as likely_cause
     from app_judged
 ),

@@ -633,6 +633,8 @@ def _next_due(connection: duckdb.DuckDBPyConnection, runtime: Runtime) -> str | 
             select occurred_at + interval {minutes} minute from marts.request_reconciliation
             where match_status = 'pending'
             union all
+            select due_at from marts.disputes where state = 'open'
+            union all
             select
                 hour_at + coalesce(hours, 1) * interval 1 hour + interval {minutes} minute
             from raw.gateway__counts

@@ -31,7 +31,7 @@ final as (
             severity='error',
             is_blocking=false,
             evidence_at='evidence_at',
-            suggested_action='Claim the charge back: nothing was delivered.'
+            suggested_action='Claim the charge back, for nothing was delivered: decide dispute (marts.disputes).'
         ) }}
     from described
 )

@@ -38,7 +38,7 @@ final as (
             is_blocking=true,
             evidence_at='evidence_at',
             suggested_action='Confirm that the call was made once, then approve or dispute the '
-            ~ 'later records.'
+            ~ 'later records (marts.disputes).'
         ) }}
     from described
 )

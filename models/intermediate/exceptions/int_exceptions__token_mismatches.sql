@@ -1,83 +1,7 @@
 -- Grain: one row per application request whose tokens are not those of its usage record.
--- At stake are the tokens that differ at the unit prices of the record, with its markup; cached
--- tokens are part of input, and cost the difference between both prices.
-
-{%- set prices = [
-    ('input', 'input_text_uncached_tokens'),
-    ('cached', 'input_cached_read_tokens'),
-    ('output', 'output_text_tokens'),
-] %}
 
 with mismatches as (
-    select
-        *,
-        coalesce(input_tokens_delta, 0) - coalesce(cached_tokens_delta, 0) as input_delta,
-        coalesce(cached_tokens_delta, 0) as cached_delta,
-        coalesce(output_tokens_delta, 0) as output_delta
-    from {{ ref('request_reconciliation') }}
-    where match_status = 'token_mismatch'
-),
-
-usage as (
-    select * from {{ ref('usage_records') }}
-),
-
-price_sets as (
-    select * from {{ ref('price_sets') }}
-),
-
-contracts as (
-    select * from {{ ref('contract_price_sets') }}
-),
-
-joined as (
-    select
-        mismatches.gateway,
-        mismatches.request_id,
-        mismatches.occurred_at as evidence_at,
-        mismatches.input_delta,
-        mismatches.cached_delta,
-        mismatches.output_delta,
-        usage.account_id,
-        usage.billing_month,
-        usage.currency,
-        usage.markup_rate,
-        {% for side, unit in prices -%}
-        coalesce(contracts.{{ unit }}_price, price_sets.{{ unit }}_price) as {{ side }}_price,
-        case
-            when contracts.is_{{ unit }}_contracted then usage.contract_fx_rate
-            else usage.fx_rate
-        end as {{ side }}_fx_rate{{ "," if not loop.last }}
-        {% endfor %}
-    from mismatches
-    inner join usage on mismatches.usage_record_id = usage.usage_record_id
-    left join price_sets on usage.price_set_id = price_sets.price_set_id
-    left join contracts on usage.contract_price_set_id = contracts.contract_price_set_id
-),
-
-multiplied as (
-    select
-        *,
-        {% for side, _ in prices -%}
-        case
-            when {{ side }}_delta = 0 then 0
-            when abs({{ side }}_delta) < {{ count_limit() }}
-                then {{ priced_tokens(side ~ '_delta', side ~ '_price') }}
-        end as {{ side }}_amount{{ "," if not loop.last }}
-        {% endfor %}
-    from joined
-),
-
-provided as (
-    select
-        *,
-        cast(
-            {% for side, _ in prices -%}
-            {{ converted(side ~ '_amount', side ~ '_fx_rate') | indent(12) }}
-            {{ "+ " if not loop.last }}
-            {%- endfor %} as decimal(38, 18)
-        ) as provider_amount
-    from multiplied
+    select * from {{ ref('int_token_mismatches__priced') }}
 ),
 
 described as (
@@ -85,16 +9,15 @@ described as (
         account_id,
         billing_month,
         currency,
-        abs({{ converted('provider_amount', '(1 + markup_rate)') | indent(8) }})
-            as amount_at_stake,
+        abs(difference_amount) as amount_at_stake,
         'app_request' as subject_type,
         gateway || '/' || request_id as subject_id,
-        evidence_at,
-        concat_ws(' ', input_delta, cached_delta, output_delta) as evidence_keys,
+        occurred_at as evidence_at,
+        deltas as evidence_keys,
         'select * from marts.request_reconciliation where side = ''app'' and gateway = '
         || {{ as_literal('gateway') }}
         || ' and request_id = ' || {{ as_literal('request_id') }} as evidence
-    from provided
+    from mismatches
 ),
 
 final as (

@@ -74,9 +74,15 @@ by_id as (
 ),
 
 asked_names as (
-    select *, bare_model as name from app
+    select
+        *,
+        bare_model as model_name
+    from app
     union all
-    select *, model as name from app
+    select
+        *,
+        model as model_name
+    from app
     where model <> bare_model
 ),
 
@@ -92,9 +98,15 @@ asked as (
 ),
 
 logged_names as (
-    select *, model as name from usage
+    select
+        *,
+        model as model_name
+    from usage
     union all
-    select *, model_group as name from usage
+    select
+        *,
+        model_group as model_name
+    from usage
     where model_group is distinct from model
 ),
 
@@ -137,7 +149,7 @@ nearest as (
             and asked.api_key_id = logged.api_key_id
             and asked.input_tokens = logged.input_total_tokens
             and asked.output_tokens = logged.output_total_tokens
-            and asked.name = logged.name
+            and asked.model_name = logged.model_name
             and logged.started_at between asked.occurred_at - interval 60 second
             and asked.occurred_at + interval 60 second
     left join paired as taken

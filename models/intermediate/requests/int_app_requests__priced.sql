@@ -16,20 +16,25 @@ unmatched as (
     where side = 'app' and match_status = 'missing_usage'
 ),
 
+lost as (
+    select app_requests.*
+    from app_requests
+    inner join unmatched
+        on
+            app_requests.gateway = unmatched.gateway
+            and app_requests.request_id = unmatched.request_id
+),
+
 missing as (
     select
-        app_requests.*,
+        *,
         cast({{ context_band('input_tokens') }} as bigint) as context_above_tokens,
         coalesce(input_tokens, 0) - coalesce(cached_tokens, 0) as uncached_tokens,
         coalesce(input_tokens, output_tokens) is not null
         and coalesce(cached_tokens, 0) <= coalesce(input_tokens, 0)
         and greatest(coalesce(input_tokens, 0), coalesce(output_tokens, 0))
         < {{ count_limit() }} as has_tokens
-    from app_requests
-    inner join unmatched
-        on
-            app_requests.gateway = unmatched.gateway
-            and app_requests.request_id = unmatched.request_id
+    from lost
 ),
 
 prices as (

@@ -32,16 +32,16 @@ batches as (
 usage as (
     select
         records.*,
-        case
-            when batches.request_id is null then records.expected_gateway_cost
-            else batches.expected_cost
-        end as expected_cost,
         -- Of several quantities the first, so that no record counts at two.
         case
             {% for unit in usage_units() -%}
             when records.{{ unit.name }} > 0 then '{{ unit.name }}'
             {% endfor %}
-        end as first_unit
+        end as first_unit,
+        case
+            when batches.request_id is null then records.expected_gateway_cost
+            else batches.expected_cost
+        end as expected_cost
     from records
     left join batches
         on
@@ -56,8 +56,13 @@ differing as (
     select
         *,
         gateway_cost - expected_cost as difference,
+        billed_basis = 'charge'
+        and billing_mode <> 'subscription'
+        and gateway_cost > expected_cost as is_charge,
         case
-            when cost_status in ('priced', 'free') and (gateway_cost = 0 or expected_cost = 0)
+            when
+                cost_status in ('priced', 'free')
+                and (gateway_cost = 0 or expected_cost = 0)
                 then first_unit
         end as free_unit
     from usage
@@ -76,6 +81,13 @@ final as (
         count(*) as records,
         cast(sum(difference) as decimal(38, 18)) as difference,
         cast(sum(abs(difference)) as decimal(38, 18)) as absolute_difference,
+        -- Of charges, which can be disputed; an estimate is nobody's money.
+        cast(
+            coalesce(sum(case when is_charge then gateway_cost end), 0) as decimal(38, 18)
+        ) as charged_amount,
+        cast(
+            coalesce(sum(case when is_charge then difference end), 0) as decimal(38, 18)
+        ) as overcharged_amount,
         max(started_at) as last_started_at
     from differing
     group by usage_date, account_id, billing_month, currency, gateway, model, free_unit

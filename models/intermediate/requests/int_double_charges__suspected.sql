@@ -12,11 +12,22 @@
 {%- set counted = usage_units() | map(attribute="name") | reject("equalto", "requests") | list %}
 {%- set telling = [] %}
 {%- for unit in usage_units() if unit.type in ("token", "second") %}
-    {%- do telling.append(unit.name) %}
+{%- do telling.append(unit.name) %}
 {%- endfor %}
 
 with usage as (
     select
+        md5(concat_ws(
+            '|',
+            {% for name in counted -%}
+            coalesce(cast({{ name }} as varchar), ''){{ "," if not loop.last }}
+            {% endfor %}
+        )) as quantities,
+        greatest(
+            {% for name in telling -%}
+            coalesce({{ name }}, 0){{ "," if not loop.last }}
+            {% endfor %}
+        ) > 0 as has_telling_quantities,
         usage_record_id,
         started_at,
         usage_date,
@@ -28,18 +39,7 @@ with usage as (
         account_id,
         billing_month,
         currency,
-        billed_cost,
-        md5(concat_ws(
-            '|',
-            {% for name in counted -%}
-            coalesce(cast({{ name }} as varchar), ''){{ "," if not loop.last }}
-            {% endfor %}
-        )) as quantities,
-        greatest(
-            {% for name in telling -%}
-            coalesce({{ name }}, 0){{ "," if not loop.last }}
-            {% endfor %}
-        ) > 0 as has_telling_quantities
+        billed_cost
     from {{ ref('usage_records') }}
     where
         {{ in_following_days('started_at', before=1) }}
@@ -54,13 +54,13 @@ with usage as (
 owned as (
     select
         *,
-        'key/' || api_key_id as owner
+        'key/' || api_key_id as key_or_team
     from usage
     where api_key_id is not null
     union all
     select
         *,
-        'team/' || team_id as owner
+        'team/' || team_id as key_or_team
     from usage
     where team_id is not null
 ),
@@ -69,18 +69,18 @@ compared as (
     select
         *,
         lag(usage_record_id) over (
-            partition by owner, model, quantities order by started_at, usage_record_id
+            partition by key_or_team, model, quantities order by started_at, usage_record_id
         ) as equal_record_id,
         lag(started_at) over (
-            partition by owner, model, quantities order by started_at, usage_record_id
+            partition by key_or_team, model, quantities order by started_at, usage_record_id
         ) as equal_started_at,
         lag(usage_record_id) over (
-            partition by owner, model, quantities, session_id order by started_at, usage_record_id
+            partition by key_or_team, model, quantities, session_id order by started_at, usage_record_id
         ) as session_record_id,
         lag(started_at) over (
-            partition by owner, model, quantities, session_id order by started_at, usage_record_id
+            partition by key_or_team, model, quantities, session_id order by started_at, usage_record_id
         ) as session_started_at,
-        count(*) over (partition by owner, model, quantities, usage_date) as equal_calls
+        count(*) over (partition by key_or_team, model, quantities, usage_date) as equal_calls
     from owned
 ),
 
@@ -118,7 +118,7 @@ final as (
     where suspicion is not null and {{ in_following_days('started_at') }}
     -- Found by key and by team it is one suspicion.
     qualify row_number() over (
-        partition by usage_record_id order by suspicion asc, owner asc
+        partition by usage_record_id order by suspicion asc, key_or_team asc
     ) = 1
 )
 
