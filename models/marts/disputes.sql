@@ -49,18 +49,17 @@ named as (
     select
         dated.dispute_id,
         credits.credit_reference,
-        credits.amount
+        credits.amount,
+        coalesce(credits.gateway = dated.gateway, false) as is_same_gateway
     from dated
     inner join credits
-        on
-            dated.request_id = credits.request_id
-            and coalesce(credits.gateway, dated.gateway) = dated.gateway
-            and dated.currency = credits.currency
+        on dated.request_id = credits.request_id and dated.currency = credits.currency
     union all
     select
         dated.dispute_id,
         credits.credit_reference,
-        credits.amount
+        credits.amount,
+        false as is_same_gateway
     from dated
     inner join credits
         on
@@ -74,12 +73,17 @@ named as (
 
 -- A credit is for one dispute: where several fit, that of the closest amount, then the first id.
 given as (
-    select named.*
+    select
+        named.dispute_id,
+        named.credit_reference,
+        named.amount
     from named
     inner join dated on named.dispute_id = dated.dispute_id
     qualify row_number() over (
         partition by named.credit_reference
+        -- Who dropped the wallet's history need not have named the gateway.
         order by
+            named.is_same_gateway desc,
             dated.opened_at is null asc,
             abs(coalesce(dated.claimed_amount, 0) - named.amount) asc,
             named.dispute_id asc
