@@ -7,7 +7,11 @@ with exceptions as (
 ),
 
 usage as (
-    select * from {{ ref('usage_records') }}
+    select * from {{ ref('int_usage__noted') }}
+),
+
+suspected as (
+    select * from {{ ref('int_double_charges__suspected') }}
 ),
 
 tokens as (
@@ -40,21 +44,32 @@ overcharges as (
     having sum(overcharged_amount) > 0
 ),
 
-of_records as (
+of_failures as (
     select
         exceptions.exception_id,
         usage.gateway,
         usage.request_id,
         usage.started_at as occurred_at,
-        case
-            when exceptions.exception_type = 'charged_failure' then 'charged_failure'
-            else 'duplicate'
-        end as reason,
+        'charged_failure' as reason,
         cast(0 as decimal(38, 18)) as expected_amount,
         exceptions.amount_at_stake as charged_amount
     from exceptions
     inner join usage on exceptions.subject_id = usage.usage_record_id
-    where exceptions.exception_type in ('charged_failure', 'suspected_double_charge')
+    where exceptions.exception_type = 'charged_failure'
+),
+
+of_equal_calls as (
+    select
+        exceptions.exception_id,
+        suspected.gateway,
+        suspected.request_id,
+        suspected.started_at as occurred_at,
+        'duplicate' as reason,
+        cast(0 as decimal(38, 18)) as expected_amount,
+        exceptions.amount_at_stake as charged_amount
+    from exceptions
+    inner join suspected on exceptions.subject_id = suspected.usage_record_id
+    where exceptions.exception_type = 'suspected_double_charge'
 ),
 
 -- Repetitions of an id may fall to several accounts; each claims its own.
@@ -115,7 +130,9 @@ of_days as (
 ),
 
 of_exceptions as (
-    select * from of_records
+    select * from of_failures
+    union all
+    select * from of_equal_calls
     union all
     select * from of_ids
     union all

@@ -32,6 +32,7 @@ with usage as (
         started_at,
         usage_date,
         gateway,
+        request_id,
         api_key_id,
         team_id,
         model,
@@ -105,6 +106,8 @@ suspected as (
 final as (
     select
         usage_record_id,
+        gateway,
+        request_id,
         usage_date,
         started_at,
         account_id,
