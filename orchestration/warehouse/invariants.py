@@ -19,8 +19,9 @@ class Invariant:
         name: Name by which it is reported.
         table: Table it judges.
         description: What holds when it passes, in one sentence.
-        sql: Query of the failing rows: key, and the difference in money or null. {started} and
-            {usage} filter raw and marts to the days in question, {batches} the ledger.
+        sql: Query of the failing rows: key, and the difference in money or null. {started},
+            {usage} and {windows} filter raw, marts and debits to the days in question, {batches}
+            the ledger.
     """
 
     name: str
@@ -371,6 +372,93 @@ INVARIANTS = (
             where valid_from_at < previous_to_at
         """,
     ),
+    Invariant(
+        name="wallet_usage_is_conserved",
+        table="marts.wallet_ledger",
+        description="What debits are reckoned from adds up, per account and day, to the billed "
+        "cost of the usage records, and without those on somebody's own key to what wallets pay.",
+        sql="""
+            with kept as (
+                select account_id, usage_date, currency, sum(billed_cost) as billed_cost,
+                    sum(billed_cost) filter (billing_mode <> 'byok') as debit_cost
+                from marts.usage_records where duplicate_of is null and {usage} group by all
+            ),
+            windows as (
+                select account_id, usage_date, currency, sum(billed_cost) as billed_cost,
+                    sum(debit_cost) as debit_cost
+                from intermediate.int_wallet__usage where {usage} group by all
+            )
+            select
+                concat_ws('/', coalesce(k.account_id, w.account_id),
+                    coalesce(k.usage_date, w.usage_date), coalesce(k.currency, w.currency)) as key,
+                cast(abs(coalesce(k.debit_cost, 0) - coalesce(w.debit_cost, 0))
+                    as decimal(38, 18)) as amount
+            from kept as k
+            full outer join windows as w
+                on k.account_id = w.account_id and k.usage_date = w.usage_date
+                    and k.currency = w.currency
+            where
+                k.billed_cost is distinct from w.billed_cost
+                or k.debit_cost is distinct from w.debit_cost
+        """,
+    ),
+    Invariant(
+        name="every_debit_is_booked_once",
+        table="marts.wallet_ledger",
+        description="Per wallet and window of usage the ledger has the debit that was reckoned, "
+        "once and with its amount, unless the gateway records debits itself.",
+        sql="""
+            with reckoned as (
+                select wallet_id, window_from_at, debit_amount
+                from intermediate.int_wallet__debits
+                where {windows} and not has_recorded_debits
+                    and (debit_amount is null or debit_amount <> 0)
+            ),
+            booked as (
+                select wallet_id, window_from_at, count(*) as entries, sum(amount) as amount
+                from marts.wallet_ledger where {windows} and origin = 'usage' group by all
+            )
+            select
+                concat_ws('/', coalesce(r.wallet_id, b.wallet_id),
+                    coalesce(r.window_from_at, b.window_from_at)) as key,
+                cast(abs(coalesce(r.debit_amount, 0) + coalesce(b.amount, 0)) as decimal(38, 18))
+                    as amount
+            from reckoned as r
+            full outer join booked as b
+                on r.wallet_id = b.wallet_id and r.window_from_at = b.window_from_at
+            where
+                r.wallet_id is null or b.entries is distinct from 1
+                or r.debit_amount is distinct from -b.amount
+        """,
+    ),
+    Invariant(
+        name="balances_are_sums_of_the_ledger",
+        table="marts.wallet_balances",
+        description="A wallet's balance, the balance after its last entry and at the end of its "
+        "last month are the sum of its entries.",
+        sql="""
+            with summed as (
+                select wallet_id, coalesce(sum(amount), 0) as amount,
+                    arg_max(balance_after, (occurred_at, origin <> 'opening', entry_id)) as last
+                from marts.wallet_ledger group by all
+            ),
+            months as (
+                select wallet_id, arg_max(closing_balance, billing_month) as closing,
+                    sum(change_amount) as change
+                from marts.wallet_months group by all
+            )
+            select b.wallet_id as key,
+                cast(abs(b.balance_amount - coalesce(s.amount, 0)) as decimal(38, 18)) as amount
+            from marts.wallet_balances as b
+            left join summed as s on b.wallet_id = s.wallet_id
+            left join months as m on b.wallet_id = m.wallet_id
+            where
+                b.balance_amount <> coalesce(s.amount, 0)
+                or s.amount is distinct from s.last
+                or s.amount is distinct from m.closing
+                or s.amount is distinct from m.change
+        """,
+    ),
 )
 
 
@@ -387,6 +475,7 @@ def _check(
     sql = invariant.sql.format(
         started=in_days("started_at", scope.days),
         usage=in_days("usage_date", scope.days),
+        windows=in_days("window_from_at", scope.days),
         batches=f"b.batch_number > {scope.after_batch}",
     )
     rows, amount = connection.execute(f"select count(*), sum(amount) from ({sql})").fetchall()[0]

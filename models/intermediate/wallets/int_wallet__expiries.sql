@@ -121,6 +121,7 @@ final as (
         {{ month_in('parted.moment_at', 'wallets.time_zone') }} as billing_month,
         cast(-parted.amount as decimal(38, 18)) as amount,
         wallets.currency,
+        false as has_payment,
         parted.entry_id as reference,
         'Not used within ' || wallets.expiry_days || ' days' as description
     from parted
