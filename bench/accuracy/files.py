@@ -1,0 +1,281 @@
+"""The files of a world: gateway log, application log, provider pages, invoice, seeds, settings."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+from decimal import ROUND_HALF_UP, Decimal
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from accuracy.world import (
+    AFTER,
+    BEFORE,
+    CHANGE_AT,
+    DAYS,
+    MILLION,
+    MONTH_START,
+    Call,
+    World,
+    line_text,
+)
+
+CENT = Decimal("0.01")
+_SEPTEMBER = datetime(2026, 9, 20, tzinfo=UTC)
+Rows = Sequence[dict[str, Any]]
+
+
+def write_home(home: Path, worlds: Sequence[World]) -> None:
+    """Everything the pipeline is to see of some companies, which share nothing but prices."""
+    landing = home / "landing"
+    for world in worlds:
+        _write(landing / world.gateway / "log.jsonl", _lines(world.rows))
+        _write(landing / f"{world.name}-app" / "app.jsonl", _lines(world.app))
+        for name, page in _pages(world).items():
+            folder = landing / f"{world.name}-provider" / f"openai_{name}"
+            _write(folder / f"{name}-2026-10__p0001.json", _json(page))
+        _write(landing / f"{world.name}-invoices" / "invoice.csv", _csv(invoice_lines(world)))
+    for moment, prices in ((_SEPTEMBER, BEFORE), (CHANGE_AT, AFTER)):
+        name = f"prices.observed-{moment:%Y%m%dT%H%M%SZ}.json"
+        _write(landing / "price_catalog" / name, _json(_catalog(prices)))
+    for name, rows in _seeds(worlds).items():
+        _write(home / "seeds" / f"{name}.csv", _csv(rows))
+    _write(home / "tollbook.yml", _settings(worlds))
+
+
+def invoice_lines(world: World) -> Rows:
+    """The provider's invoice: one line per model, tier and part, rounded to cents by line."""
+    amounts: dict[str, Decimal] = defaultdict(Decimal)
+    counts: dict[str, int] = defaultdict(int)
+    for call, _ in world.billed:
+        for part, count in call.parts.items():
+            if count:
+                text = line_text(call.model, call.tier, part)
+                amounts[text] += count * call.prices[part] / MILLION
+                counts[text] += count
+    rounded = {text: amount.quantize(CENT, ROUND_HALF_UP) for text, amount in amounts.items()}
+    total = sum(rounded.values(), Decimal(0))
+    header = {
+        "vendor": "openai",
+        "invoice_number": invoice_number(world),
+        "invoice_type": "invoice",
+        "issued_at": "2026-11-02T00:00:00Z",
+        "period_start": "2026-10-01",
+        "period_end": "2026-10-31",
+        "currency": "USD",
+        "provider_account_id": world.provider_account,
+        "subtotal": total,
+        "tax": 0,
+        "total": total,
+    }
+    return [
+        header
+        | {
+            "line_no": number,
+            "description": text,
+            "quantity": counts[text],
+            "unit": "tokens",
+            "amount": rounded[text],
+        }
+        for number, text in enumerate(sorted(rounded), 1)
+    ]
+
+
+def invoice_number(world: World) -> str:
+    """The number of the month's invoice."""
+    return f"INV-{world.name}"
+
+
+def _pages(world: World) -> dict[str, dict[str, Any]]:
+    """The provider's usage and cost reports of the month, by day."""
+    usage: dict[int, dict[tuple[str, str, str], list[Call]]] = defaultdict(
+        lambda: defaultdict(list)
+    )
+    for call, project in world.billed:
+        day = (call.ended_at - MONTH_START).days
+        usage[day][project, call.model, call.tier].append(call)
+    return {
+        "usage": _page([_usage_bucket(day, usage[day]) for day in range(DAYS)]),
+        "costs": _page([_cost_bucket(day, usage[day]) for day in range(DAYS)]),
+    }
+
+
+def _page(buckets: list[dict[str, Any]]) -> dict[str, Any]:
+    return {"object": "page", "data": buckets, "has_more": False, "next_page": None}
+
+
+def _bucket(day: int, results: list[dict[str, Any]]) -> dict[str, Any]:
+    start = MONTH_START + timedelta(days=day)
+    end = start + timedelta(days=1)
+    times = {"start_time": int(start.timestamp()), "end_time": int(end.timestamp())}
+    return {"object": "bucket", **times, "results": results}
+
+
+def _usage_bucket(day: int, groups: dict[tuple[str, str, str], list[Call]]) -> dict[str, Any]:
+    results = []
+    for (project, model, tier), calls in sorted(groups.items()):
+        uncached, cached, output = (
+            sum(call.parts[part] for call in calls) for part in ("input", "cached", "output")
+        )
+        results.append(
+            {
+                "object": "organization.usage.completions.result",
+                "input_tokens": uncached + cached,
+                "input_cached_tokens": cached,
+                "input_uncached_tokens": uncached,
+                "output_tokens": output,
+                "num_model_requests": len(calls),
+                "model": model,
+                "batch": False,
+                "service_tier": {"standard": "default"}.get(tier, tier),
+                "project_id": project,
+                "user_id": None,
+                "api_key_id": f"key_{project}",
+            }
+        )
+    return _bucket(day, results)
+
+
+def _cost_bucket(day: int, groups: dict[tuple[str, str, str], list[Call]]) -> dict[str, Any]:
+    results = []
+    for (project, model, tier), calls in sorted(groups.items()):
+        for part in ("input", "cached", "output"):
+            count = sum(call.parts[part] for call in calls)
+            amount = sum((call.parts[part] * call.prices[part] for call in calls), Decimal(0))
+            if count:
+                results.append(
+                    {
+                        "object": "organization.costs.result",
+                        "amount": {"value": amount / MILLION, "currency": "usd"},
+                        "line_item": line_text(model, tier, part),
+                        "project_id": project,
+                        "api_key_id": None,
+                        "user_id": None,
+                        "quantity": count,
+                        "quantity_unit": "tokens",
+                    }
+                )
+    return _bucket(day, results)
+
+
+def _catalog(prices: dict[tuple[str, str], dict[str, Decimal]]) -> dict[str, Any]:
+    """LiteLLM's cost map of the models."""
+    ours = {"input": "input_cost_per_token", "cached": "cache_read_input_token_cost"}
+    ours["output"] = "output_cost_per_token"
+    entries: dict[str, dict[str, Any]] = defaultdict(
+        lambda: {"litellm_provider": "openai", "mode": "chat"}
+    )
+    for (model, tier), parts in prices.items():
+        for part, price in parts.items():
+            suffix = "" if tier == "standard" else f"_{tier}"
+            entries[model][ours[part] + suffix] = price / MILLION
+    return entries
+
+
+def _seeds(worlds: Sequence[World]) -> dict[str, Rows]:
+    accounts, scopes, providers, owners, teams = [], [], [], [], []
+    centers = []
+    for world in worlds:
+        accounts.append(
+            {
+                "account_id": world.account,
+                "name": world.name,
+                "currency": "USD",
+                "time_zone": "UTC",
+            }
+        )
+        scopes.append(
+            {
+                "account_id": world.account,
+                "gateway": world.gateway,
+                "scope_type": "gateway",
+                "billing_mode": "managed",
+                "billed_basis": "rule",
+                "valid_from_date": "2026-01-01",
+            }
+        )
+        contract = {
+            "provider_account_id": world.provider_account,
+            "provider": "openai",
+            "currency": "USD",
+            "time_zone": "UTC",
+            "invoice_rounding": "line",
+            "valid_from_date": "2026-01-01",
+        }
+        providers.append({**contract, "gateway": world.gateway, "provider_project_id": ""})
+        for project in (world.project, f"{world.project}_shadow"):
+            providers.append({**contract, "gateway": "", "provider_project_id": project})
+        for team in sorted({key.team for key in world.keys if key.team}):
+            centers.append({"cost_center": f"{team}-cc", "name": team, "active": "true"})
+            teams.append(
+                {
+                    "team_id": team,
+                    "team_name": team,
+                    "cost_center": f"{team}-cc",
+                    "active": "true",
+                }
+            )
+        for key in world.keys:
+            owners.append(
+                {
+                    "api_key_id": key.id,
+                    "gateway": world.gateway,
+                    "api_key_name": key.name,
+                    "team_id": key.team,
+                    "cost_center": f"{key.team}-cc",
+                    "environment": "prod",
+                    "workflow": "answers",
+                    "valid_from_date": "2026-01-01",
+                }
+            )
+    return {
+        "accounts": accounts,
+        "account_scopes": scopes,
+        "provider_accounts": providers,
+        "cost_centers": centers,
+        "teams": teams,
+        "key_owners": owners,
+    }
+
+
+def _settings(worlds: Sequence[World]) -> str:
+    lines = ["sources:", "  - {name: price_catalog, kind: price_catalog}"]
+    for world in worlds:
+        name = world.name
+        lines += [
+            f"  - {{name: {world.gateway}, kind: litellm_spend_logs, gateway: {world.gateway}}}",
+            f"  - {{name: {name}-app, kind: app_requests}}",
+            f"  - {{name: {name}-provider, kind: openai_admin, api_key: '${{BENCH_KEY}}', "
+            "interval: 100000h}",
+            f"  - {{name: {name}-invoices, kind: invoices}}",
+        ]
+    return "\n".join(lines) + "\n"
+
+
+# Amounts as JSON numbers, digit by digit.
+_ENCODER = msgspec.json.Encoder(decimal_format="number")
+
+
+def _json(value: Any) -> str:
+    return _ENCODER.encode(value).decode() + "\n"
+
+
+def _lines(rows: Iterable[dict[str, Any]]) -> str:
+    return "".join(_json(row) for row in rows)
+
+
+def _csv(rows: Rows) -> str:
+    stream = io.StringIO()
+    writer = csv.DictWriter(stream, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return stream.getvalue()
+
+
+def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")

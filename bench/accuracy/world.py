@@ -1,0 +1,283 @@
+"""A month of an invented company: what happened, and what each observer wrote down of it.
+
+A world is told by its seed alone. What happened is kept apart from what is written: faults change
+one observer's files, and the truth about them never reaches the pipeline.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+MONTH = "2026-10"
+MONTH_START = datetime(2026, 10, 1, tzinfo=UTC)
+DAYS = 31
+# A real price change in the middle of a day, which is no fault.
+CHANGE_AT = datetime(2026, 10, 15, 12, tzinfo=UTC)
+MILLION = Decimal(1_000_000)
+
+Prices = dict[str, Decimal]
+
+
+def _prices(uncached: str, cached: str, output: str) -> Prices:
+    """USD per million tokens."""
+    return {"input": Decimal(uncached), "cached": Decimal(cached), "output": Decimal(output)}
+
+
+# By model and tier: before the change, and from then on.
+BEFORE = {
+    ("gpt-5", "standard"): _prices("1.25", "0.125", "10"),
+    ("gpt-5", "priority"): _prices("2.5", "0.25", "20"),
+    ("gpt-5-mini", "standard"): _prices("0.25", "0.025", "2"),
+    ("gpt-5-mini", "priority"): _prices("0.45", "0.045", "3.6"),
+    ("gpt-5-nano", "standard"): _prices("0.05", "0.005", "0.4"),
+    ("gpt-5-nano", "priority"): _prices("0.1", "0.01", "0.8"),
+}
+AFTER = BEFORE | {("gpt-5-mini", "standard"): _prices("0.2", "0.02", "1.6")}
+MODELS = ("gpt-5", "gpt-5-mini", "gpt-5-nano")
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """A virtual key and whose it is; one without a team stands in no owner table."""
+
+    name: str
+    team: str | None
+
+    @property
+    def id(self) -> str:
+        """What the gateway keeps of it."""
+        return hashlib.sha256(self.name.encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call that reached the provider, as it was."""
+
+    request_id: str
+    at: datetime
+    key: Key
+    model: str
+    uncached: int
+    cached: int
+    output: int
+    session: str
+    tier: str = "standard"
+    seconds: int = 3
+
+    @property
+    def ended_at(self) -> datetime:
+        """When the answer was complete."""
+        return self.at + timedelta(seconds=self.seconds)
+
+    @property
+    def prices(self) -> Prices:
+        """What its tokens cost per million when it began."""
+        return (AFTER if self.at >= CHANGE_AT else BEFORE)[self.model, self.tier]
+
+    @property
+    def parts(self) -> dict[str, int]:
+        """Tokens by what is charged for them."""
+        return {"input": self.uncached, "cached": self.cached, "output": self.output}
+
+    @property
+    def cost(self) -> Decimal:
+        """USD, exact."""
+        return cost_of(self.parts, self.prices)
+
+
+def cost_of(parts: dict[str, int], prices: Prices) -> Decimal:
+    """USD of tokens at prices per million."""
+    return sum((count * prices[name] for name, count in parts.items()), Decimal(0)) / MILLION
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What somebody who knows the truth expects to be found.
+
+    Attributes:
+        fault: Code of the fault in faults.yml.
+        exception_type: How it is to be called.
+        subject: A text its subject_id must hold.
+        amount: Amount at stake, exact; None where nobody can know it.
+    """
+
+    fault: str
+    exception_type: str
+    subject: str
+    amount: Decimal | None
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """A part of an invoice line's variance, as it was planted."""
+
+    fault: str
+    line: str
+    name: str
+    amount: Decimal
+
+
+@dataclass
+class World:
+    """One company: its keys, what it called, what was written, and what is wrong with that."""
+
+    seed: int
+    rng: random.Random
+    keys: list[Key]
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    app: list[dict[str, Any]] = field(default_factory=list)
+    billed: list[tuple[Call, str]] = field(default_factory=list)
+    recorded: list[Call] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)
+    causes: list[Cause] = field(default_factory=list)
+    lookalikes: int = 0
+    numbers: int = 0
+
+    @classmethod
+    def create(cls, seed: int) -> World:
+        """An empty month of a company with three teams of two keys each."""
+        keys = [Key(f"w{seed}-key-{n}", f"w{seed}-team-{n // 2}") for n in range(6)]
+        return cls(seed, random.Random(seed), keys)
+
+    @property
+    def name(self) -> str:
+        """The company's name, before which everything of it is named."""
+        return f"w{self.seed}"
+
+    @property
+    def gateway(self) -> str:
+        """Its gateway, which is also the source of its log."""
+        return f"{self.name}-gateway"
+
+    @property
+    def account(self) -> str:
+        """Who owes for its usage."""
+        return f"{self.name}-account"
+
+    @property
+    def provider_account(self) -> str:
+        """Its contract with the provider."""
+        return f"{self.name}-openai"
+
+    @property
+    def project(self) -> str:
+        """Its project at the provider."""
+        return f"proj_{self.name}"
+
+    def new_id(self) -> str:
+        """A request id nobody else has."""
+        self.numbers += 1
+        return f"{self.name}-call-{self.numbers:05}"
+
+    def some_time(self) -> datetime:
+        """A moment of the month, away from its edges."""
+        return MONTH_START + timedelta(seconds=self.rng.randrange(7_200, DAYS * 86_400 - 7_200))
+
+    def call(self, **changes: Any) -> Call:
+        """A call as any other; `changes` say what is special about it."""
+        rng = self.rng
+        call = Call(
+            request_id=self.new_id(),
+            at=self.some_time(),
+            key=rng.choice(self.keys),
+            model=rng.choice(MODELS),
+            uncached=rng.randrange(200, 20_000),
+            cached=rng.choice((0, 0, 1_024 * rng.randrange(1, 9))),
+            output=rng.randrange(20, 3_000),
+            session=f"{self.name}-session-{self.numbers}",
+            seconds=rng.randrange(1, 30),
+        )
+        return replace(call, **changes)
+
+    def happen(self, call: Call) -> None:
+        """A call that all observers saw as it was."""
+        self.log(call)
+        self.app.append(self.app_row(call))
+        self.bill(call)
+
+    def log(self, call: Call, **changes: Any) -> None:
+        """Have the gateway write a call that costs what its tokens cost."""
+        self.rows.append(log_row(call, **changes))
+        self.recorded.append(call)
+
+    def bill(self, call: Call, project: str | None = None) -> None:
+        """Have the provider count and charge a call."""
+        self.billed.append((call, project or self.project))
+
+    def app_row(self, call: Call, **changes: Any) -> dict[str, Any]:
+        """What the application noted of a call."""
+        row = {
+            "request_id": call.request_id,
+            "gateway": self.gateway,
+            "model": call.model,
+            "occurred_at": written(call.at),
+            "api_key_id": call.key.id,
+            "status": "success",
+            "http_status": 200,
+            "input_tokens": call.uncached + call.cached,
+            "cached_tokens": call.cached,
+            "output_tokens": call.output,
+        }
+        return row | changes
+
+    def expect(self, fault: str, kind: str, subject: str, amount: Decimal | None) -> None:
+        """Note what is to be found."""
+        self.findings.append(Finding(fault, kind, subject, amount))
+
+    def miss(self, fault: str, cause: str, call: Call) -> None:
+        """Note a call that the invoice has and the gateway has not, part by part."""
+        for part, count in call.parts.items():
+            if count:
+                line = line_text(call.model, call.tier, part)
+                amount = count * call.prices[part] / MILLION
+                self.causes.append(Cause(fault, line, cause, amount))
+
+
+def line_text(model: str, tier: str, part: str) -> str:
+    """How the provider names a line of its cost report and of its invoice."""
+    names = {"input": "input", "cached": "cached input", "output": "output"}
+    return f"{model}{'' if tier == 'standard' else ' ' + tier}, {names[part]}"
+
+
+def written(moment: datetime) -> str:
+    """A time as JSON holds it."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def log_row(call: Call, **changes: Any) -> dict[str, Any]:
+    """What LiteLLM writes of a call; `changes` replace fields."""
+    tier = {"standard": "default"}.get(call.tier, call.tier)
+    prompt = call.uncached + call.cached
+    usage = {
+        "prompt_tokens": prompt,
+        "completion_tokens": call.output,
+        "total_tokens": prompt + call.output,
+        "prompt_tokens_details": {"cached_tokens": call.cached},
+        "service_tier": tier,
+    }
+    row = {
+        "request_id": call.request_id,
+        "call_type": "acompletion",
+        "api_key": call.key.id,
+        "spend": call.cost,
+        "total_tokens": prompt + call.output,
+        "prompt_tokens": prompt,
+        "completion_tokens": call.output,
+        "startTime": written(call.at),
+        "endTime": written(call.ended_at),
+        "model": call.model,
+        "model_group": call.model,
+        "custom_llm_provider": "openai",
+        "api_base": "https://api.openai.com/v1",
+        "cache_hit": "False",
+        "team_id": call.key.team or "",
+        "session_id": call.session,
+        "status": "success",
+        "metadata": {"usage_object": usage, "status": "success"},
+    }
+    return row | changes
