@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from accuracy.wallets import OPENING, Prepaid, router_key
 from accuracy.world import (
     AFTER,
     BEFORE,
@@ -34,17 +35,28 @@ def write_home(home: Path, worlds: Sequence[World]) -> None:
     landing = home / "landing"
     for world in worlds:
         _write(landing / world.gateway / "log.jsonl", _lines(world.rows))
-        _write(landing / f"{world.name}-app" / "app.jsonl", _lines(world.app))
+        _write(landing / f"{world.name}_app" / "app.jsonl", _lines(world.app))
         for name, page in _pages(world).items():
-            folder = landing / f"{world.name}-provider" / f"openai_{name}"
+            folder = landing / f"{world.name}_provider" / f"openai_{name}"
             _write(folder / f"{name}-2026-10__p0001.json", _json(page))
-        _write(landing / f"{world.name}-invoices" / "invoice.csv", _csv(invoice_lines(world)))
+        _write(landing / f"{world.name}_invoices" / "invoice.csv", _csv(invoice_lines(world)))
+        if world.prepaid is not None:
+            _write_prepaid(landing, world.prepaid)
     for moment, prices in ((_SEPTEMBER, BEFORE), (CHANGE_AT, AFTER)):
         name = f"prices.observed-{moment:%Y%m%dT%H%M%SZ}.json"
         _write(landing / "price_catalog" / name, _json(_catalog(prices)))
     for name, rows in _seeds(worlds).items():
         _write(home / "seeds" / f"{name}.csv", _csv(rows))
     _write(home / "tollbook.yml", _settings(worlds))
+
+
+def _write_prepaid(landing: Path, prepaid: Prepaid) -> None:
+    name = prepaid.world.name
+    _write(landing / prepaid.gateway / "export.csv", _csv(prepaid.calls))
+    history = [*prepaid.history, *prepaid.debits()]
+    _write(landing / f"{name}_history" / "history.csv", _csv(history))
+    _write(landing / f"{name}_stripe" / "events.jsonl", _lines(prepaid.events))
+    _write(landing / f"{name}_requests" / "requests.jsonl", _lines(prepaid.requests))
 
 
 def invoice_lines(world: World) -> Rows:
@@ -178,7 +190,7 @@ def _catalog(prices: dict[tuple[str, str], dict[str, Decimal]]) -> dict[str, Any
 
 def _seeds(worlds: Sequence[World]) -> dict[str, Rows]:
     accounts, scopes, providers, owners, teams = [], [], [], [], []
-    centers = []
+    centers, wallets = [], []
     for world in worlds:
         accounts.append(
             {
@@ -232,7 +244,36 @@ def _seeds(worlds: Sequence[World]) -> dict[str, Rows]:
                     "valid_from_date": "2026-01-01",
                 }
             )
+    for prepaid in (world.prepaid for world in worlds if world.prepaid is not None):
+        accounts.append(
+            {
+                "account_id": prepaid.account,
+                "name": prepaid.account,
+                "currency": "USD",
+                "time_zone": "UTC",
+                "wallet_id": prepaid.wallet,
+            }
+        )
+        scopes.append(
+            {**scopes[0], "account_id": prepaid.account, "gateway": prepaid.gateway}
+            | {"billed_basis": "charge"}
+        )
+        wallets.append(
+            {
+                "wallet_id": prepaid.wallet,
+                "currency": "USD",
+                "opening_balance": OPENING,
+                "opening_at": "2026-10-01T00:00:00Z",
+                "debit_rounding": "none",
+                "debit_interval_minutes": 1440,
+            }
+        )
+        key = router_key(prepaid.world)
+        owners.append({**owners[0], "api_key_id": key.id, "api_key_name": key.name})
+        owners[-1] |= {"gateway": prepaid.gateway, "team_id": key.team}
+        owners[-1] |= {"cost_center": f"{key.team}-cc"}
     return {
+        "wallets": wallets or [{"wallet_id": ""}],
         "accounts": accounts,
         "account_scopes": scopes,
         "provider_accounts": providers,
@@ -248,10 +289,14 @@ def _settings(worlds: Sequence[World]) -> str:
         name = world.name
         lines += [
             f"  - {{name: {world.gateway}, kind: litellm_spend_logs, gateway: {world.gateway}}}",
-            f"  - {{name: {name}-app, kind: app_requests}}",
-            f"  - {{name: {name}-provider, kind: openai_admin, api_key: '${{BENCH_KEY}}', "
+            f"  - {{name: {name}_app, kind: app_requests}}",
+            f"  - {{name: {name}_provider, kind: openai_admin, api_key: '${{BENCH_KEY}}', "
             "interval: 100000h}",
-            f"  - {{name: {name}-invoices, kind: invoices}}",
+            f"  - {{name: {name}_invoices, kind: invoices}}",
+            f"  - {{name: {name}_router, kind: gateway_usage, preset: routic, gateway: {name}_router}}",
+            f"  - {{name: {name}_history, kind: wallet_transactions, gateway: {name}_router}}",
+            f"  - {{name: {name}_stripe, kind: stripe, interval: 100000h}}",
+            f"  - {{name: {name}_requests, kind: recharge_requests}}",
         ]
     return "\n".join(lines) + "\n"
 
@@ -270,7 +315,8 @@ def _lines(rows: Iterable[dict[str, Any]]) -> str:
 
 def _csv(rows: Rows) -> str:
     stream = io.StringIO()
-    writer = csv.DictWriter(stream, list(rows[0]), lineterminator="\n")
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    writer = csv.DictWriter(stream, names, lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     return stream.getvalue()

@@ -25,6 +25,7 @@ import yaml
 REPOSITORY = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(REPOSITORY / "bench"))
 
+from accuracy import wallets  # noqa: E402
 from accuracy.faults import LOOKALIKES, PLANTS  # noqa: E402
 from accuracy.files import invoice_lines, invoice_number, write_home  # noqa: E402
 from accuracy.world import Finding, World  # noqa: E402
@@ -70,13 +71,21 @@ def make_world(seed: int, faults: Sequence[str], plants: int) -> World:
     world = World.create(seed)
     for _ in range(CALLS_OF_A_WORLD):
         world.happen(world.call())
+    prepaid = world.prepaid = wallets.Prepaid(world)
+    for _ in range(CALLS_OF_A_WORLD):
+        prepaid.use(world.call(key=wallets.router_key(world)))
     for code in faults:
         for _ in range(plants):
-            PLANTS[code](world, code)
-    for plant in LOOKALIKES.values():
-        for _ in range(LOOKALIKES_TO_A_FAULT * plants):
+            if code in PLANTS:
+                PLANTS[code](world, code)
+            else:
+                wallets.PLANTS[code](prepaid, code)
+    for _ in range(LOOKALIKES_TO_A_FAULT * plants):
+        for plant in LOOKALIKES.values():
             plant(world)
-            world.lookalikes += 1
+        for alike in wallets.LOOKALIKES.values():
+            alike(prepaid)
+        world.lookalikes += len(LOOKALIKES) + len(wallets.LOOKALIKES)
     world.rng.shuffle(world.rows)
     return world
 
@@ -181,7 +190,7 @@ def _fits(row: dict[str, Any], finding: Finding, world: World) -> bool:
     return (
         row["exception_type"] == finding.exception_type
         and finding.subject in row["subject_id"]
-        and (row["account_id"] in (world.account, "unassigned"))
+        and (row["account_id"] == "unassigned" or row["account_id"].startswith(world.name))
     )
 
 

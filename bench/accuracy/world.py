@@ -11,7 +11,10 @@ import random
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from accuracy.wallets import Prepaid
 
 MONTH = "2026-10"
 MONTH_START = datetime(2026, 10, 1, tzinfo=UTC)
@@ -137,22 +140,23 @@ class World:
     causes: list[Cause] = field(default_factory=list)
     lookalikes: int = 0
     numbers: int = 0
+    prepaid: Prepaid | None = None
 
     @classmethod
     def create(cls, seed: int) -> World:
         """An empty month of a company with three teams of two keys each."""
-        keys = [Key(f"w{seed}-key-{n}", f"w{seed}-team-{n // 2}") for n in range(6)]
+        keys = [Key(f"w{seed:04}-key-{n}", f"w{seed:04}-team-{n // 2}") for n in range(6)]
         return cls(seed, random.Random(seed), keys)
 
     @property
     def name(self) -> str:
         """The company's name, before which everything of it is named."""
-        return f"w{self.seed}"
+        return f"w{self.seed:04}"
 
     @property
     def gateway(self) -> str:
         """Its gateway, which is also the source of its log."""
-        return f"{self.name}-gateway"
+        return f"{self.name}_gateway"
 
     @property
     def account(self) -> str:
