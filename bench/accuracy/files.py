@@ -61,14 +61,12 @@ def _write_prepaid(landing: Path, prepaid: Prepaid) -> None:
 
 def invoice_lines(world: World) -> Rows:
     """The provider's invoice: one line per model, tier and part, rounded to cents by line."""
-    amounts: dict[str, Decimal] = defaultdict(Decimal)
+    amounts = exact_amounts(world)
     counts: dict[str, int] = defaultdict(int)
     for call, _ in world.billed:
         for part, count in call.parts.items():
             if count:
-                text = line_text(call.model, call.tier, part)
-                amounts[text] += count * call.prices[part] / MILLION
-                counts[text] += count
+                counts[line_text(call.model, call.tier, part)] += count
     rounded = {text: amount.quantize(CENT, ROUND_HALF_UP) for text, amount in amounts.items()}
     total = sum(rounded.values(), Decimal(0))
     header = {
@@ -95,6 +93,17 @@ def invoice_lines(world: World) -> Rows:
         }
         for number, text in enumerate(sorted(rounded), 1)
     ]
+
+
+def exact_amounts(world: World) -> dict[str, Decimal]:
+    """What the provider's lines come to before it rounds them."""
+    amounts: dict[str, Decimal] = defaultdict(Decimal)
+    for call, _ in world.billed:
+        for part, count in call.parts.items():
+            if count:
+                text = line_text(call.model, call.tier, part)
+                amounts[text] += count * call.prices[part] / MILLION
+    return amounts
 
 
 def invoice_number(world: World) -> str:
@@ -190,7 +199,7 @@ def _catalog(prices: dict[tuple[str, str], dict[str, Decimal]]) -> dict[str, Any
 
 def _seeds(worlds: Sequence[World]) -> dict[str, Rows]:
     accounts, scopes, providers, owners, teams = [], [], [], [], []
-    centers, wallets = [], []
+    centers, wallets, rules = [], [], []
     for world in worlds:
         accounts.append(
             {
@@ -268,11 +277,21 @@ def _seeds(worlds: Sequence[World]) -> dict[str, Rows]:
                 "debit_interval_minutes": 1440,
             }
         )
+        rules.append(
+            {
+                "rule_id": f"{prepaid.account}-auto",
+                "account_id": prepaid.account,
+                "routing_mode": "auto",
+                "markup_rate": "0.10",
+                "valid_from_date": "2026-01-01",
+            }
+        )
         key = router_key(prepaid.world)
         owners.append({**owners[0], "api_key_id": key.id, "api_key_name": key.name})
         owners[-1] |= {"gateway": prepaid.gateway, "team_id": key.team}
         owners[-1] |= {"cost_center": f"{key.team}-cc"}
     return {
+        "markup_rules": rules or [{"rule_id": ""}],
         "wallets": wallets or [{"wallet_id": ""}],
         "accounts": accounts,
         "account_scopes": scopes,
@@ -293,7 +312,8 @@ def _settings(worlds: Sequence[World]) -> str:
             f"  - {{name: {name}_provider, kind: openai_admin, api_key: '${{BENCH_KEY}}', "
             "interval: 100000h}",
             f"  - {{name: {name}_invoices, kind: invoices}}",
-            f"  - {{name: {name}_router, kind: gateway_usage, preset: routic, gateway: {name}_router}}",
+            f"  - {{name: {name}_router, kind: gateway_usage, preset: routic, "
+            f"gateway: {name}_router}}",
             f"  - {{name: {name}_history, kind: wallet_transactions, gateway: {name}_router}}",
             f"  - {{name: {name}_stripe, kind: stripe, interval: 100000h}}",
             f"  - {{name: {name}_requests, kind: recharge_requests}}",

@@ -27,7 +27,7 @@ sys.path.insert(0, str(REPOSITORY / "bench"))
 
 from accuracy import wallets  # noqa: E402
 from accuracy.faults import LOOKALIKES, PLANTS  # noqa: E402
-from accuracy.files import invoice_lines, invoice_number, write_home  # noqa: E402
+from accuracy.files import exact_amounts, invoice_lines, invoice_number, write_home  # noqa: E402
 from accuracy.world import Finding, World  # noqa: E402
 
 AS_OF = "2026-11-12T00:00:00Z"
@@ -194,6 +194,63 @@ def _fits(row: dict[str, Any], finding: Finding, world: World) -> bool:
     )
 
 
+@dataclass(slots=True)
+class Shares:
+    """How the variance of invoice lines was explained.
+
+    Attributes:
+        lines: Lines compared.
+        rightly: Sum of what was given to the cause that it has.
+        parts: Sum of all parts, whatever their sign.
+        unexplained: Lines of which something was left.
+        not_adding: Lines whose parts are not their variance.
+    """
+
+    lines: int = 0
+    rightly: Decimal = Decimal(0)
+    parts: Decimal = Decimal(0)
+    unexplained: int = 0
+    not_adding: int = 0
+    examples: list[str] = field(default_factory=list)
+
+
+def judge_causes(worlds: Iterable[World], home: Path, shares: Shares) -> None:
+    """Hold the causes of every invoice line against the planted ones."""
+    truth: dict[tuple[str, int], dict[str, Decimal]] = {}
+    for world in worlds:
+        number = invoice_number(world)
+        numbers = {}
+        for row in invoice_lines(world):
+            numbers[row["description"]] = row["line_no"]
+            exact = exact_amounts(world)[row["description"]]
+            truth[number, row["line_no"]] = {"rounding": row["amount"] - exact}
+        for each in world.causes:
+            causes = truth[number, numbers[each.line]]
+            causes[each.name] = causes.get(each.name, Decimal(0)) + each.amount
+    with duckdb.connect(str(home / "warehouse.duckdb"), read_only=True) as connection:
+        found = connection.execute("select * from marts.invoice_reconciliation order by all")
+        names = [column[0] for column in found.description or ()]
+        rows = [dict(zip(names, row, strict=True)) for row in found.fetchall()]
+    for row in rows:
+        expected = truth[row["invoice_number"], row["line_no"]]
+        causes = {
+            name.removesuffix("_amount"): value or Decimal(0)
+            for name, value in row.items()
+            if name.endswith("_amount") and name != "variance_amount"
+        }
+        shares.lines += 1
+        shares.not_adding += sum(causes.values(), Decimal(0)) != row["variance_amount"]
+        shares.unexplained += causes["unexplained"] != 0
+        for name, amount in causes.items():
+            true = expected.get(name, Decimal(0))
+            shares.parts += abs(amount)
+            if amount * true > 0:
+                shares.rightly += min(abs(amount), abs(true))
+            if amount != true:
+                text = f"{row['invoice_number']} {row['description']} {name}: {amount} of {true}"
+                shares.examples.append(text)
+
+
 def main() -> None:
     """Run the benchmark and write what came out."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -205,6 +262,7 @@ def main() -> None:
     options = parser.parse_args()
     codes = [each["code"] for each in yaml.safe_load((HERE / "faults.yml").read_text())]
     totals: dict[str, Score] = defaultdict(Score)
+    shares, alarms = Shares(), []
     lookalikes = 0
     seeds = list(range(options.first, options.first + options.seeds))
     for start in range(0, len(seeds), WORLDS_OF_A_HOME):
@@ -215,7 +273,15 @@ def main() -> None:
         home = (options.keep or Path(tempfile.mkdtemp())) / f"home-{start}"
         shutil.rmtree(home, ignore_errors=True)
         run_home(home, worlds)
-        for kind, score in judge(worlds, found_in(home)).items():
+        judge_causes(worlds, home, shares)
+        found = found_in(home)
+        clean = tuple(f"w{seed:04}" for seed in chosen if seed % 10 == 0)
+        alarms += [
+            f"{row['exception_type']} {row['subject_id']} {row['amount_at_stake']}"
+            for row in found
+            if row["account_id"].startswith(clean) and row["severity"] != "info"
+        ]
+        for kind, score in judge(worlds, found).items():
             total = totals[kind]
             total.planted += score.planted
             total.found += score.found
@@ -227,6 +293,12 @@ def main() -> None:
         print(f"{line} precision {score.precision:7.2%} exact {score.exact}/{score.found}")
         for example in score.examples[: options.examples]:
             print(f"    {example}")
+    rightly = shares.rightly / shares.parts if shares.parts else Decimal(1)
+    print(f"invoice lines {shares.lines}: {rightly:.3%} of the parts in their true cause, ")
+    print(f"    {shares.unexplained} with something unexplained, {shares.not_adding} not adding up")
+    for example in shares.examples[: 4 * options.examples]:
+        print(f"    {example}")
+    print(f"alarms of clean months: {alarms[:20]}")
     print(json.dumps({"look-alikes": lookalikes, "types": Counter(totals.keys()).total()}))
 
 

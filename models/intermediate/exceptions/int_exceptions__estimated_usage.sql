@@ -1,9 +1,12 @@
 -- Grain: one row per account, gateway, model and UTC day of usage whose quantities are estimated,
--- or those of a stream that broke off.
+-- or those of a stream that broke off. What failed and cost nothing is no estimate of a cost.
 
 with usage as (
     select * from {{ ref('int_usage__noted') }}
-    where duplicate_of is null and usage_status in ('estimated', 'partial_stream')
+    where
+        duplicate_of is null
+        and usage_status in ('estimated', 'partial_stream')
+        and cost_status is distinct from 'failed'
 ),
 
 grouped as (
@@ -27,7 +30,8 @@ described as (
         'model_day' as subject_type,
         gateway || '/' || coalesce(model, '') || '/' || cast(usage_date as varchar) as subject_id,
         {{ records_with(['account_id', 'billing_month', 'gateway', 'model', 'usage_date']) }}
-        || ' and usage_status in (''estimated'', ''partial_stream'')' as evidence
+        || ' and usage_status in (''estimated'', ''partial_stream'') and cost_status <> ''failed'''
+            as evidence
     from grouped
 ),
 
