@@ -27,6 +27,32 @@ payments as (
     where movement_type = 'payment'
 ),
 
+packages as (
+    select
+        *,
+        coalesce(valid_to_date, date '9999-12-31') as until_date
+    from {{ ref('credit_packages') }}
+),
+
+-- The package a gateway sold, by the credits it brought; of two with as many, the cheaper.
+sold as (
+    select
+        purchases.entry_id,
+        packages.package_id,
+        packages.price as package_price,
+        packages.currency as package_currency
+    from purchases
+    inner join packages
+        on
+            purchases.gateway = packages.gateway
+            and coalesce(purchases.credited, purchases.amount) = packages.credits
+            and cast(purchases.occurred_at as date) >= packages.valid_from_date
+            and cast(purchases.occurred_at as date) < packages.until_date
+    qualify row_number() over (
+        partition by purchases.entry_id order by packages.price, packages.package_id
+    ) = 1
+),
+
 reviewed as (
     select
         requests.* exclude (status, approval_ticket, reviewer, reviewed_at),
@@ -146,6 +172,9 @@ final as (
         coalesce(purchases.tax, payments.tax) as tax,
         coalesce(purchases.fee, payments.fee) as fee,
         coalesce(purchases.credited, payments.credited) as credited,
+        sold.package_id,
+        sold.package_price,
+        sold.package_currency,
         case
             when
                 found_payments.payment_id is null
@@ -168,6 +197,7 @@ final as (
     from reviewed
     left join found_entries on reviewed.recharge_id = found_entries.recharge_id
     left join purchases on found_entries.entry_id = purchases.entry_id
+    left join sold on purchases.entry_id = sold.entry_id
     left join found_payments on reviewed.recharge_id = found_payments.recharge_id
     left join payments on found_payments.payment_id = payments.payment_id
 )

@@ -99,6 +99,9 @@ final as (
         requests.tax,
         requests.fee,
         requests.credited,
+        requests.package_id,
+        cast(requests.package_price as decimal(38, 18)) as package_price,
+        requests.package_currency,
         cast(used.usage_cost as decimal(38, 18)) as usage_cost,
         try_cast(case
             when used.cost_before > 0

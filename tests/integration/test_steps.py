@@ -152,6 +152,25 @@ def test_failed_hard_check_stops_the_publish_and_readers_keep_the_last_version(
             "where total_cost = (select max(total_cost) from marts.chargeback)",
             "closed_periods_stand",
         ),
+        (
+            "update intermediate.int_wallet__usage set debit_cost = 1 + debit_cost "
+            "where debit_cost = (select max(debit_cost) from intermediate.int_wallet__usage)",
+            "wallet_usage_is_conserved",
+        ),
+        (
+            "insert into marts.wallet_ledger by name select 'usage/w' as entry_id, "
+            "'w' as wallet_id, 'a' as account_id, '2026-10' as billing_month, -1 as amount, "
+            "'usage_debit' as entry_type, timestamp '2026-10-01' as occurred_at, "
+            "timestamp '2026-10-01' as window_from_at, 'USD' as currency, 0 as balance_after, "
+            "false as has_payment, 'usage' as origin, true as is_wallet_known",
+            "every_debit_is_booked_once",
+        ),
+        (
+            "insert into marts.wallet_balances by name select 'w' as wallet_id, "
+            "'a' as account_id, 0.01 as balance_amount, 'USD' as currency, 'ok' as status, "
+            "0 as refused_requests, timestamp '2026-10-01' as as_of_at",
+            "balances_are_sums_of_the_ledger",
+        ),
     ],
 )
 def test_each_invariant_finds_what_it_stands_for(
