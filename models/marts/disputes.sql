@@ -30,7 +30,7 @@ credits as (
         amount,
         request_id,
         gateway,
-        concat_ws(' ', reference, description) as text
+        concat_ws(' ', reference, description) as words
     from ledger
     union all
     select
@@ -41,7 +41,7 @@ credits as (
         abs(amount) as amount,
         null as request_id,
         null as gateway,
-        concat_ws(' ', description, invoice_number) as text
+        concat_ws(' ', description, invoice_number) as words
     from invoice_lines
 ),
 
@@ -65,8 +65,8 @@ named as (
         on
             dated.currency = credits.currency
             and (
-                contains(credits.text, dated.dispute_id)
-                or (length(dated.request_id) >= 8 and contains(credits.text, dated.request_id))
+                contains(credits.words, dated.dispute_id)
+                or (length(dated.request_id) >= 8 and contains(credits.words, dated.request_id))
             )
     where dated.opened_at is not null and credits.request_id is null
 ),

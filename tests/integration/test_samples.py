@@ -45,6 +45,12 @@ FOUND = (
         "litellm/gpt-5.4-mini",
         "0.00522",
     ),
+    (
+        "A charge that differs from its own breakdown",
+        "cost_mismatch",
+        "litellm/gpt-image-2",
+        "0.00182",
+    ),
     ("A local model no catalog prices, logged at 0", "unpriced_usage", "litellm/local-llama", None),
     ("A rotated key whose rows name no team", "missing_owner", "8fa0bfc1", None),
     ("A key and team deleted before the day ended", "missing_owner", "e2528c55", "0.0061"),

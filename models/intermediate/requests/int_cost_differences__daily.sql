@@ -3,8 +3,8 @@
     incremental_strategy='touched_days',
     on_schema_change='fail'
 ) }}
--- Grain: one row per UTC day, account, month, currency, gateway, model and unit of which one side is
--- free (none: both charge): records whose gateway cost is not what it should be, beyond the
+-- Grain: one row per UTC day, account, month, currency, gateway, model and unit of which one side
+-- is free (none: both charge): records whose gateway cost is not what it should be, beyond the
 -- tolerance of a record. A failure that was charged is a charged_failure, and not among them.
 
 with records as (

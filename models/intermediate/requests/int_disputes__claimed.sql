@@ -148,7 +148,7 @@ final as (
         exceptions.account_id,
         exceptions.currency,
         exceptions.evidence,
-        exceptions.decision_id
+        exceptions.decision_id as exception_decision_id
     from of_exceptions
     inner join exceptions on of_exceptions.exception_id = exceptions.exception_id
     union all
@@ -166,7 +166,7 @@ final as (
         'select * from marts.request_reconciliation where side = ''app'' and gateway = '
         || {{ as_literal('gateway') }}
         || ' and request_id = ' || {{ as_literal('request_id') }} as evidence,
-        cast(null as varchar) as decision_id
+        cast(null as varchar) as exception_decision_id
     from requests
 )
 

@@ -30,14 +30,27 @@ addressed as (
     inner join decisions
         on decisions.subject_type = 'exception' and claims.exception_id = decisions.subject_id
     -- A dispute stays one whatever becomes of the evidence; the rest is about what was seen.
-    where decisions.decision = 'dispute' or claims.decision_id = decisions.decision_id
+    where decisions.decision = 'dispute' or claims.exception_decision_id = decisions.decision_id
     union all
     select
         claims.dispute_id,
         decisions.*
     from claims
     inner join decisions
-        on decisions.subject_type = 'exception_type' and claims.decision_id = decisions.decision_id
+        on
+            decisions.subject_type = 'exception_type'
+            and claims.exception_decision_id = decisions.decision_id
+),
+
+-- An amount in bulk is that of all of them. arg_max passes over what is null.
+stated as (
+    select
+        *,
+        case when decision = 'dispute' and subject_type <> 'exception_type' then amount end
+            as stated_amount,
+        case when decision = 'dispute' and amount is not null then coalesce(currency, '') end
+            as stated_currency
+    from addressed
 ),
 
 decided as (
@@ -45,20 +58,16 @@ decided as (
         dispute_id,
         arg_max(decision, (decided_at, decision_id)) as decision,
         arg_max(decision_id, (decided_at, decision_id)) as decision_id,
-        min(decided_at) filter (where decision = 'dispute') as opened_at,
-        -- An amount in bulk is that of all of them.
-        arg_max(amount, (decided_at, decision_id))
-            filter (where decision = 'dispute' and subject_type <> 'exception_type')
-            as stated_amount,
-        arg_max(coalesce(currency, ''), (decided_at, decision_id))
-            filter (where decision = 'dispute' and amount is not null) as stated_currency
-    from addressed
+        min(case when decision = 'dispute' then decided_at end) as opened_at,
+        arg_max(stated_amount, (decided_at, decision_id)) as stated_amount,
+        arg_max(stated_currency, (decided_at, decision_id)) as stated_currency
+    from stated
     group by dispute_id
 ),
 
 claimed as (
     select
-        claims.* exclude (decision_id),
+        claims.*,
         decided.decision,
         decided.decision_id,
         decided.opened_at,
@@ -80,12 +89,19 @@ claimed as (
     where coalesce(decided.decision, '') <> 'approve' or decided.opened_at is not null
 ),
 
+due as (
+    select
+        *,
+        {{ working_days_after('opened_locally_at', var('dispute_business_days')) | indent(8) }}
+            as due_locally_at
+    from claimed
+),
+
 final as (
     select
-        * exclude (opened_locally_at, time_zone),
-        ({{ working_days_after('opened_locally_at', var('dispute_business_days')) | indent(8) }}
-        at time zone time_zone) at time zone 'UTC' as due_at
-    from claimed
+        * exclude (exception_decision_id, opened_locally_at, due_locally_at, time_zone),
+        (due_locally_at at time zone time_zone) at time zone 'UTC' as due_at
+    from due
 )
 
 select * from final

@@ -76,10 +76,12 @@ compared as (
             partition by key_or_team, model, quantities order by started_at, usage_record_id
         ) as equal_started_at,
         lag(usage_record_id) over (
-            partition by key_or_team, model, quantities, session_id order by started_at, usage_record_id
+            partition by key_or_team, model, quantities, session_id
+            order by started_at, usage_record_id
         ) as session_record_id,
         lag(started_at) over (
-            partition by key_or_team, model, quantities, session_id order by started_at, usage_record_id
+            partition by key_or_team, model, quantities, session_id
+            order by started_at, usage_record_id
         ) as session_started_at,
         count(*) over (partition by key_or_team, model, quantities, usage_date) as equal_calls
     from owned

@@ -32,6 +32,13 @@ contracts as (
 
 joined as (
     select
+        {% for side, unit in prices -%}
+        coalesce(contracts.{{ unit }}_price, price_sets.{{ unit }}_price) as {{ side }}_price,
+        case
+            when contracts.is_{{ unit }}_contracted then usage.contract_fx_rate
+            else usage.fx_rate
+        end as {{ side }}_fx_rate,
+        {% endfor -%}
         mismatches.gateway,
         mismatches.request_id,
         mismatches.usage_record_id,
@@ -43,14 +50,7 @@ joined as (
         usage.billing_month,
         usage.currency,
         usage.billed_cost,
-        usage.markup_rate,
-        {% for side, unit in prices -%}
-        coalesce(contracts.{{ unit }}_price, price_sets.{{ unit }}_price) as {{ side }}_price,
-        case
-            when contracts.is_{{ unit }}_contracted then usage.contract_fx_rate
-            else usage.fx_rate
-        end as {{ side }}_fx_rate{{ "," if not loop.last }}
-        {% endfor %}
+        usage.markup_rate
     from mismatches
     inner join usage on mismatches.usage_record_id = usage.usage_record_id
     left join price_sets on usage.price_set_id = price_sets.price_set_id
@@ -59,14 +59,14 @@ joined as (
 
 multiplied as (
     select
-        *,
         {% for side, _ in prices -%}
         case
             when {{ side }}_delta = 0 then 0
             when abs({{ side }}_delta) < {{ count_limit() }}
                 then {{ priced_tokens(side ~ '_delta', side ~ '_price') }}
-        end as {{ side }}_amount{{ "," if not loop.last }}
-        {% endfor %}
+        end as {{ side }}_amount,
+        {% endfor -%}
+        *
     from joined
 ),
 
