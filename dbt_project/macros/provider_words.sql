@@ -29,3 +29,40 @@
         else {{ provider_name('lower(' ~ column ~ ')') }}
     end
 {%- endmacro %}
+
+{#- The zone in which a provider draws its invoices where nobody says: Google's is Pacific time. -#}
+{% macro default_billing_zone(provider) -%}
+    case when {{ provider }} = 'google' then 'America/Los_Angeles' else 'UTC' end
+{%- endmacro %}
+
+{#- The units that are compared: reasoning is billed as output, and only Anthropic bills the
+    lifetimes of cache writes apart. -#}
+{% macro compared_unit(unit, provider) -%}
+    case
+        when {{ unit }} = 'output_reasoning_tokens' then 'output_text_tokens'
+        when {{ unit }} not like 'input_cache_write%' then {{ unit }}
+        when {{ provider }} <> 'anthropic' then 'input_cache_write_unknown_ttl_tokens'
+        when {{ unit }} = 'input_cache_write_unknown_ttl_tokens' then 'input_cache_write_5m_tokens'
+        else {{ unit }}
+    end
+{%- endmacro %}
+
+{#- What different spellings of one model have in common: its words and numbers in order of the
+    alphabet, without routing prefixes; and without the date of the snapshot, unless it is asked
+    for. -#}
+{% macro model_key(column, is_dated=false) -%}
+    array_to_string(
+        list_sort(regexp_extract_all(
+            regexp_replace(
+                regexp_replace(
+                    regexp_replace(lower({{ column }}), '(20[0-9]{2})-([0-9]{2})-([0-9]{2})', '\1\2\3'),
+                    '^(.*/)?((us|eu|apac|jp|au|global)[.])?((anthropic|amazon|meta|mistral|cohere|ai21|deepseek|openai)[.])?',
+                    ''
+                ),
+                '{{ "" if is_dated else "([-@]20[0-9]{6})?" }}(-v[0-9]+)?(:[0-9]+)?(-latest)?$', ''
+            ),
+            '[a-z]+|[0-9]+'
+        )),
+        ' '
+    )
+{%- endmacro %}

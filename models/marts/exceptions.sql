@@ -70,6 +70,10 @@ with exceptions as (
     select * from {{ ref('int_exceptions__invoice_total_mismatches') }}
     union all
     select * from {{ ref('int_exceptions__late_after_closes') }}
+    union all
+    select * from {{ ref('int_exceptions__low_capture_rates') }}
+    union all
+    select * from {{ ref('int_exceptions__bypass_traffic') }}
 ),
 
 decisions as (

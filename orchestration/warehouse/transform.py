@@ -244,6 +244,8 @@ def _lasting_variables(runtime: Runtime) -> dict[str, Any]:
         # Written out: with an exponent it would be a binary number to the engine.
         "cost_tolerance": f"{Decimal(str(settings.quality.cost_tolerance)):f}",
         "dispute_business_days": settings.disputes.business_days,
+        "capture_rate": f"{Decimal(str(settings.quality.capture_rate)):f}",
+        "invoice_tolerance": f"{Decimal(str(settings.quality.invoice_tolerance)):f}",
     }
 
 

@@ -82,7 +82,11 @@ scoped as (
 contracted as (
     select
         named.context_number,
-        provider_accounts.provider_account_id
+        provider_accounts.provider_account_id,
+        provider_accounts.provider_project_id,
+        provider_accounts.provider_api_key_id,
+        provider_accounts.time_zone,
+        provider_accounts.gateway is not null as is_of_gateway
     from named
     inner join provider_accounts
         on
@@ -93,8 +97,12 @@ contracted as (
                 provider_accounts.api_base_host is null
                 or named.api_base_host = lower(provider_accounts.api_base_host)
             )
-            -- LiteLLM does not log the provider's project.
-            and provider_accounts.provider_project_id is null
+            -- No record shows the provider's project: it must be that of a deployment or host.
+            and (
+                provider_accounts.provider_project_id is null
+                or provider_accounts.model_id is not null
+                or provider_accounts.api_base_host is not null
+            )
             and named.usage_date >= provider_accounts.valid_from_date
             and named.usage_date < coalesce(provider_accounts.valid_to_date, date '9999-12-31')
     qualify row_number() over (
@@ -119,7 +127,12 @@ billed as (
         coalesce(accounts.time_zone, 'UTC') as time_zone,
         accounts.baseline_model,
         accounts.budget_owner as account_budget_owner,
-        coalesce(contracted.provider_account_id, named.provider) as provider_account_id
+        coalesce(contracted.provider_account_id, named.provider) as provider_account_id,
+        contracted.provider_project_id,
+        contracted.provider_api_key_id,
+        coalesce(contracted.time_zone, {{ default_billing_zone('named.provider') }})
+            as provider_time_zone,
+        coalesce(contracted.is_of_gateway, false) as is_contract_of_gateway
     from named
     left join scoped on named.context_number = scoped.context_number
     left join accounts on scoped.account_id = accounts.account_id

@@ -41,6 +41,10 @@ joined as (
         owners.allowed_service_tiers,
         owners.account_id,
         owners.provider_account_id,
+        owners.provider_project_id,
+        owners.provider_api_key_id,
+        owners.provider_time_zone,
+        owners.is_contract_of_gateway,
         -- Traffic on the caller's own subscription, whatever the account's other traffic is.
         case
             when usage.used_client_oauth_token then 'subscription'

@@ -1,0 +1,410 @@
+{#- The day of a moment in a zone; most are kept in UTC, which needs no calendar. -#}
+{% macro local_date(moment, zone) -%}
+    case
+        when {{ zone }} = 'UTC' then cast({{ moment }} as date)
+        else cast(timezone({{ zone }}, timezone('UTC', {{ moment }})) as date)
+    end
+{%- endmacro %}
+
+{#- The half hour of a moment on the first or last day of a UTC month, so that months of any zone
+    can be told apart in sums; NULL on other days. -#}
+{% macro month_edge(moment) -%}
+    case
+        when
+            day({{ moment }}) = 1 or day(cast({{ moment }} as date) + 1) = 1
+            then time_bucket(interval 30 minute, {{ moment }})
+    end
+{%- endmacro %}
+
+{#- Quantity of many records times unit price, exact at scale 18; NULL beyond 10^15, which no
+    slice of a day can be. -#}
+{% macro sliced_cost(quantity, price) -%}
+    case
+        when {{ quantity }} = trunc({{ quantity }})
+            then cast(
+                try_cast({{ quantity }} as decimal(15, 0)) * cast({{ price }} as decimal(23, 18))
+                as decimal(38, 18)
+            )
+        else cast(
+            try_cast({{ quantity }} as decimal(14, 6)) * cast({{ price }} as decimal(23, 18))
+            as decimal(38, 18)
+        )
+    end
+{%- endmacro %}
+
+{#- Below this, what a sum lacks is the rounding of its parts to 18 places, not a charge. -#}
+{% macro dust() -%}
+    0.000001
+{%- endmacro %}
+
+{#- Causes of a variance, in the order in which they are taken off (contract, table T6). -#}
+{% macro variance_causes() -%}
+    {{ return([
+        "tax", "fee", "credit", "fx", "time_zone", "period_straddle", "late_usage", "byok",
+        "duplicate_usage", "failed_request", "retry_charge", "partial_stream", "missing_usage",
+        "bypass_traffic", "model_mapping", "unit_mismatch", "cache_split", "service_tier",
+        "context_band", "unpriced", "price_version", "commitment", "markup", "rounding",
+        "unexplained",
+    ]) }}
+{%- endmacro %}
+
+{#- How many of our units one of an invoice line's is, by the words of its unit. -#}
+{% macro line_unit_size(column) -%}
+    case
+        when regexp_matches(lower({{ column }}), '^(m|million|1,?000,?000) ?(tokens?|tok|characters?)?$') or lower({{ column }}) in ('mtok', '1m tokens', 'per 1m tokens') then 1000000
+        when regexp_matches(lower({{ column }}), '^(k|thousand|1,?000) ?(tokens?|tok|characters?|requests?|calls?|searches)?$') or lower({{ column }}) in ('ktok', '1k tokens', 'per 1k tokens') then 1000
+        else {{ quantity_factor(column) }}
+    end
+{%- endmacro %}
+
+{#- Factors by which two quantities of one thing differ when their units do. -#}
+{% macro unit_factors() -%}
+    {{ return(["1000000", "1000", "100", "60", "0.000001", "0.001", "0.01"]) }}
+{%- endmacro %}
+
+{#- The classes of usage that a bill should not hold: which of them are taken together, fewest first. -#}
+{% macro unbilled_classes() -%}
+    {{ return(["byok", "duplicate", "failed", "retry"]) }}
+{%- endmacro %}
+
+{% macro unbilled_subsets() -%}
+    {%- set subsets = [] -%}
+    {%- for size in range(1, 5) -%}
+        {%- for mask in range(1, 16) -%}
+            {%- set chosen = [] -%}
+            {%- for name in unbilled_classes() if (mask // (2 ** loop.index0)) % 2 == 1 -%}
+                {%- do chosen.append(name) -%}
+            {%- endfor -%}
+            {%- if chosen | length == size -%}
+                {%- do subsets.append(chosen) -%}
+            {%- endif -%}
+        {%- endfor -%}
+    {%- endfor -%}
+    {{ return(subsets) }}
+{%- endmacro %}
+
+{#- The steps from a step `facing`, a slice's quantity and money as its vendor states them beside
+    ours, to `explained`, with the amount of every cause that quantities and prices are evidence of.
+    What quantities lack elsewhere in the same family (model, tier, part of the input) has moved; of
+    the rest, classes of usage that fit exactly go first, then repeats and own keys that fit, then
+    streams that broke, and what remains is missing. A step known_prices has the prices of its model.
+    A cause is the change of what is expected: quantity times our price, and at last price by price. -#}
+{% macro explaining_steps() %}
+factored as (
+    select
+        *,
+        case
+            when vendor_quantity = our_quantity or our_quantity <= 0 then null
+            {% for factor in unit_factors() -%}
+            when vendor_quantity = our_quantity * {{ factor }} then {{ factor }}
+            {% endfor -%}
+        end as unit_factor,
+        unit in (
+            'input_text_uncached_tokens', 'input_cached_read_tokens',
+            'input_cache_write_5m_tokens', 'input_cache_write_1h_tokens',
+            'input_cache_write_unknown_ttl_tokens'
+        ) as is_text_input
+    from facing
+),
+
+exceeding as (
+    select
+        *,
+        case
+            when vendor_quantity is null or unit_factor is not null then 0
+            -- Money that agrees needs no cause, whatever is counted.
+            when abs(vendor_amount - expected_amount) <= rounding_amount + 0.000000001 then 0
+            else vendor_quantity - our_quantity - late_quantity
+        end as excess
+    from factored
+),
+
+cached as (
+    select
+        * exclude (excess),
+        case
+            when
+                is_text_input and excess <> 0
+                and sum(excess) over (
+                    partition by family, model, service_tier, is_batch, is_text_input
+                ) = 0
+                then excess
+            else 0
+        end as cache_split_quantity,
+        excess as excess_before_cache
+    from exceeding
+),
+
+tiered as (
+    select
+        *,
+        case
+            when
+                excess_before_cache <> cache_split_quantity
+                and sum(excess_before_cache - cache_split_quantity) over (
+                    partition by family, model, unit
+                ) = 0
+                then excess_before_cache - cache_split_quantity
+            else 0
+        end as service_tier_quantity
+    from cached
+),
+
+untiered as (
+    select
+        *,
+        excess_before_cache - cache_split_quantity - service_tier_quantity as excess_of_model
+    from tiered
+),
+
+renamed_models as (
+    select
+        *,
+        case
+            when
+                excess_of_model <> 0 and unit is not null
+                and (
+                    sum(excess_of_model) over (
+                        partition by family, unit, service_tier, is_batch, abs(excess_of_model)
+                    ) = 0
+                    or sum(excess_of_model) over (
+                        partition by family, unit, service_tier, is_batch
+                    ) = 0
+                )
+                then excess_of_model
+            else 0
+        end as model_mapping_quantity
+    from untiered
+),
+
+fitted as (
+    select
+        *,
+        excess_of_model - model_mapping_quantity as excess,
+        case
+            when excess_of_model - model_mapping_quantity <= 0 then 'none'
+            {% for chosen in unbilled_subsets() -%}
+            when
+                {% for name in chosen -%}
+                {{ name }}_quantity > 0 and {{ "" -}}
+                {% endfor -%}
+                excess_of_model - model_mapping_quantity = {{ chosen | join("_quantity + ") }}_quantity
+                then '{{ chosen | join(",") }}'
+            {% endfor -%}
+            else 'inexact'
+        end as fit
+    from renamed_models
+),
+
+taken_own as (
+    select
+        *,
+        case
+            when contains(fit, 'byok') or (fit = 'inexact' and byok_quantity <= excess)
+                then byok_quantity
+            else 0
+        end as byok_taken,
+        case when contains(fit, 'failed') then failed_quantity else 0 end as failed_taken,
+        case when contains(fit, 'retry') then retry_quantity else 0 end as retry_taken
+    from fitted
+),
+
+taken as (
+    select
+        *,
+        case
+            when
+                contains(fit, 'duplicate')
+                or (fit = 'inexact' and duplicate_quantity <= excess - byok_taken)
+                then duplicate_quantity
+            else 0
+        end as duplicate_taken
+    from taken_own
+),
+
+remaining as (
+    select
+        *,
+        excess - byok_taken - duplicate_taken - failed_taken - retry_taken as rest
+    from taken
+),
+
+streamed as (
+    select
+        *,
+        case
+            when
+                has_partial and rest > bypass_quantity and unit like 'output%'
+                and not coalesce(
+                    bool_or(rest > 0 and unit like 'input%') over (
+                        partition by family, model, service_tier, is_batch
+                    ),
+                    false
+                )
+                then rest - bypass_quantity
+            else 0
+        end as partial_stream_quantity
+    from remaining
+),
+
+sorted_out as (
+    select
+        *,
+        case
+            when rest - partial_stream_quantity <= 0 then 0
+            when not is_seen then rest - partial_stream_quantity
+            else least(rest - partial_stream_quantity, bypass_quantity)
+        end as bypass_traffic_quantity,
+        greatest(
+            case
+                when not is_seen then 0
+                else rest - partial_stream_quantity
+                    - least(greatest(rest - partial_stream_quantity, 0), bypass_quantity)
+            end,
+            0
+        ) as missing_usage_quantity
+    from streamed
+),
+
+valued as (
+    select
+        *,
+        {{ sliced_cost('late_quantity', 'unit_price') }} as late_usage_amount,
+        case when byok_taken > 0 then byok_cost else 0 end as byok_amount,
+        case when duplicate_taken > 0 then duplicate_cost else 0 end as duplicate_usage_amount,
+        case when failed_taken > 0 then failed_cost else 0 end as failed_request_amount,
+        case when retry_taken > 0 then retry_cost else 0 end as retry_charge_amount,
+        {% for cause in ["partial_stream", "missing_usage", "bypass_traffic", "model_mapping", "cache_split"] -%}
+        {{ sliced_cost(cause ~ '_quantity', 'unit_price') }} as {{ cause }}_amount,
+        {% endfor -%}
+        {{ sliced_cost('service_tier_quantity', 'unit_price') }} as moved_tier_amount
+    from sorted_out
+),
+
+counted_amounts as (
+    select
+        *,
+        cast(
+            expected_amount + coalesce(late_usage_amount, 0) + coalesce(byok_amount, 0)
+            + coalesce(duplicate_usage_amount, 0) + coalesce(failed_request_amount, 0)
+            + coalesce(retry_charge_amount, 0) + coalesce(partial_stream_amount, 0)
+            + coalesce(missing_usage_amount, 0) + coalesce(bypass_traffic_amount, 0)
+            + coalesce(model_mapping_amount, 0) + coalesce(cache_split_amount, 0)
+            + coalesce(moved_tier_amount, 0) as decimal(38, 18)
+        ) as expected_by_quantity
+    from valued
+),
+
+scaled as (
+    select
+        *,
+        case
+            when
+                vendor_amount is null
+                or abs(vendor_amount - expected_by_quantity) <= rounding_amount
+                then 0
+            {% for factor in unit_factors() -%}
+            when
+                (unit_factor = {{ factor }} or (unit_factor is null and abs(vendor_amount) >= 1))
+                and abs(
+                    vendor_amount - {{ converted('expected_by_quantity', factor) }}
+                ) <= rounding_amount
+                then {{ converted('expected_by_quantity', factor) }} - expected_by_quantity
+            {% endfor -%}
+            else 0
+        end as unit_mismatch_amount
+    from counted_amounts
+),
+
+price_matches as (
+    select
+        scaled.row_id,
+        known_prices.unit_price as billed_price,
+        case
+            when
+                known_prices.service_tier <> scaled.our_tier
+                or known_prices.is_batch <> scaled.our_is_batch
+                then 'service_tier'
+            when coalesce(known_prices.context_band, '') <> coalesce(scaled.our_band, '')
+                then 'context_band'
+            else 'price_version'
+        end as cause
+    from scaled
+    inner join known_prices
+        on
+            scaled.provider = known_prices.provider
+            and scaled.our_model = known_prices.model
+            and scaled.our_unit = known_prices.unit
+            and scaled.currency = known_prices.currency
+    where
+        scaled.vendor_quantity > 0
+        and scaled.unit_price is not null
+        and scaled.unit_mismatch_amount = 0
+        and scaled.unit_factor is null
+        and abs(scaled.vendor_amount - scaled.expected_by_quantity) > scaled.rounding_amount
+        and abs(
+            scaled.vendor_amount
+            - {{ sliced_cost('scaled.vendor_quantity', 'known_prices.unit_price') }}
+        ) <= scaled.rounding_amount + 0.000000001
+    qualify row_number() over (
+        partition by scaled.row_id
+        order by
+            abs(known_prices.unit_price - scaled.vendor_unit_price) asc nulls last,
+            abs(
+                scaled.vendor_amount
+                - {{ sliced_cost('scaled.vendor_quantity', 'known_prices.unit_price') }}
+            ) asc,
+            known_prices.service_tier = coalesce(scaled.service_tier, scaled.our_tier) desc,
+            known_prices.is_batch = coalesce(scaled.is_batch, scaled.our_is_batch) desc,
+            coalesce(known_prices.context_band, '') = coalesce(scaled.our_band, '') desc,
+            known_prices.unit_price asc,
+            known_prices.service_tier asc,
+            known_prices.is_batch asc,
+            known_prices.context_band asc nulls first
+    ) = 1
+),
+
+repriced as (
+    select
+        scaled.*,
+        price_matches.cause as price_cause,
+        case
+            when price_matches.row_id is null then 0
+            else
+                {{ sliced_cost('scaled.vendor_quantity', 'price_matches.billed_price') }}
+                - scaled.expected_by_quantity
+        end as price_amount
+    from scaled
+    left join price_matches on scaled.row_id = price_matches.row_id
+),
+
+explained as (
+    select
+        * exclude (moved_tier_amount, price_amount),
+        coalesce(moved_tier_amount, 0)
+        + case when price_cause = 'service_tier' then price_amount else 0 end
+            as service_tier_amount,
+        case when price_cause = 'context_band' then price_amount else 0 end as context_band_amount,
+        case when price_cause = 'price_version' then price_amount else 0 end
+            as price_version_amount,
+        -- What has no price of ours is explained by that, as far as its quantity is the vendor's.
+        case
+            when vendor_amount is null or unpriced_quantity <= 0 or price_amount <> 0 then 0
+            when unit_mismatch_amount <> 0 then 0
+            when abs(vendor_amount - expected_by_quantity) <= rounding_amount then 0
+            when vendor_unit_price is not null
+                then {{ sliced_cost('least(unpriced_quantity, vendor_quantity)', 'vendor_unit_price') }}
+            else vendor_amount - expected_by_quantity
+        end as unpriced_amount
+    from repriced
+)
+{%- endmacro %}
+
+{#- The causes that the steps above judge. -#}
+{% macro causes_by_slice() -%}
+    {{ return([
+        "late_usage", "byok", "duplicate_usage", "failed_request", "retry_charge",
+        "partial_stream", "missing_usage", "bypass_traffic", "model_mapping", "unit_mismatch",
+        "cache_split", "service_tier", "context_band", "unpriced", "price_version",
+    ]) }}
+{%- endmacro %}

@@ -1,0 +1,75 @@
+{{ config(materialized='table') }}
+-- Grain: one row per provider and name of a model, as gateways, provider pages, bills and invoices
+-- write it: the one name under which all of these are compared.
+-- Spellings of the same words and numbers are one model. A name without a date is the one dated
+-- snapshot that is in use beside it, or the newest of several.
+
+with names as (
+    select
+        provider,
+        model,
+        true as is_ours
+    from {{ ref('int_usage__sliced') }}
+    group by provider, model
+    union all
+    select
+        provider,
+        model,
+        false as is_ours
+    from {{ ref('int_provider_usage__unified') }}
+    group by provider, model
+    union all
+    select
+        provider,
+        model,
+        false as is_ours
+    from {{ ref('int_provider_costs__unified') }}
+    group by provider, model
+    union all
+    select
+        provider,
+        model,
+        false as is_ours
+    from {{ ref('int_invoice_lines__mapped') }}
+    group by provider, model
+),
+
+keyed as (
+    select
+        provider,
+        model,
+        bool_or(is_ours) as is_ours,
+        {{ model_key('model') }} as model_key,
+        {{ model_key('model', true) }} as dated_key
+    from names
+    where model is not null
+    group by provider, model
+),
+
+-- Under which dated key each name goes.
+merged as (
+    select
+        *,
+        coalesce(
+            case
+                when dated_key = model_key
+                    then max(case when dated_key <> model_key then dated_key end)
+                        over (partition by provider, model_key)
+            end,
+            dated_key
+        ) as compared_key
+    from keyed
+),
+
+final as (
+    select
+        provider,
+        model,
+        first_value(model) over (
+            partition by provider, compared_key
+            order by is_ours desc, length(model) desc, model asc
+        ) as compared_model
+    from merged
+)
+
+select * from final

@@ -1,0 +1,306 @@
+{{ config(
+    materialized='incremental',
+    incremental_strategy='touched_days',
+    on_schema_change='fail'
+) }}
+-- Grain: one row per UTC day of start, days of start and end in UTC and in the provider's billing
+-- zone, gateway, account, payee, provider account, project and key on both sides, model, tier,
+-- batch, context band, class of usage, currencies, unit and unit price.
+-- Everything that is held against providers and invoices reads this, never the records.
+-- usage_class: billable is what a bill should hold. Repeats, own keys, subscriptions, failures and
+-- failed further attempts stand apart with what they would have cost.
+
+{%- set dimensions = [
+    "usage_date", "provider_date", "local_usage_date", "local_provider_date", "started_edge_at",
+    "ended_edge_at", "gateway", "account_id", "payee", "provider", "provider_account_id",
+    "provider_project_id", "provider_api_key_id", "project_id", "api_key_id", "model",
+    "service_tier", "is_batch", "context_band", "usage_class", "is_partial", "currency",
+    "provider_time_zone",
+] %}
+{#- Whether one of these was used decides which of two measures of one thing is charged. -#}
+{%- set deciding = [] %}
+{%- for unit in usage_units() if unit.stands_for is defined %}
+{%- do deciding.append(unit.name) %}
+{%- if unit.stands_for not in deciding %}
+{%- do deciding.append(unit.stands_for) %}
+{%- endif %}
+{%- endfor %}
+
+with records as (
+    select
+        *,
+        cast(ended_at as date) as provider_date,
+        {{ local_date('started_at', 'provider_time_zone') }} as local_usage_date,
+        {{ local_date('ended_at', 'provider_time_zone') }} as local_provider_date,
+        {{ month_edge('started_at') }} as started_edge_at,
+        {{ month_edge('ended_at') }} as ended_edge_at,
+        case
+            when duplicate_of is not null then 'duplicate'
+            when billing_mode = 'subscription' then 'subscription'
+            -- An own key is another contract, unless the provider account is that of the gateway.
+            when billing_mode = 'byok' and not is_contract_of_gateway then 'byok'
+            when cost_status = 'failed' and attempt > 1 then 'retry'
+            when cost_status = 'failed' then 'failed'
+            else 'billable'
+        end as usage_class,
+        usage_status = 'partial_stream' as is_partial,
+        billing_mode = 'byok'
+        or (billing_mode = 'managed' and billed_basis = 'rule') as is_billed_by_unit
+    from {{ ref('usage_records') }}
+    where cost_status <> 'cache_hit' and {{ in_touched_days('started_at') }}
+),
+
+prices as (
+    select * from {{ ref('price_sets') }}
+),
+
+contracts as (
+    select * from {{ ref('contract_price_sets') }}
+),
+
+-- One pass over the records; what follows is small. Within a group all records have the same
+-- prices, so a sum of quantities times a price is the sum of the products.
+grouped as (
+    select
+        {{ dimensions | join(',\n        ') }},
+        price_set_id,
+        contract_price_set_id,
+        fx_rate,
+        contract_fx_rate,
+        markup_rate,
+        is_billed_by_unit,
+        {% for name in deciding -%}
+        coalesce({{ name }} > 0, false) as has_{{ name }},
+        {% endfor -%}
+        provider_cost is not null as is_cost_known,
+        billed_cost is not null as is_billed_cost_known,
+        {% for unit in usage_units() -%}
+        sum({{ unit.name }}) as {{ unit.name }},
+        {% endfor -%}
+        sum(list_cost) as list_cost,
+        sum(provider_cost) as provider_cost,
+        sum(billed_cost) as billed_cost,
+        count(*) as records
+    from records
+    group by
+        {{ dimensions | join(',\n        ') }},
+        price_set_id, contract_price_set_id, fx_rate, contract_fx_rate, markup_rate,
+        is_billed_by_unit,
+        {% for name in deciding -%}
+        coalesce({{ name }} > 0, false),
+        {% endfor -%}
+        provider_cost is not null, billed_cost is not null
+),
+
+numbered as (
+    select
+        *,
+        row_number() over (
+            order by
+                {{ dimensions | join(', ') }},
+                price_set_id, contract_price_set_id, fx_rate, contract_fx_rate, markup_rate,
+                is_billed_by_unit, {{ "has_" ~ deciding | join(', has_') }}, is_cost_known,
+                is_billed_cost_known
+        ) as group_number
+    from grouped
+),
+
+quantities as (
+    {% for unit in usage_units() -%}
+    select
+        usage.group_number,
+        '{{ unit.name }}' as unit,
+        cast(usage.{{ unit.name }} as decimal(26, 6)) as quantity,
+        {% if unit.is_optional is defined -%}
+        false as is_price_missing,
+        {% else -%}
+        case
+            when usage.contract_price_set_id is null
+                then
+                    prices.price_set_id is null
+                    or {{ is_unpriced(unit) }}
+            else {{ is_unpriced(unit, "usage", "contracts") }}
+        end as is_price_missing,
+        {% endif -%}
+        case when {{ is_billed(unit) }} then prices.{{ unit.name }}_price end as list_price,
+        case
+            when usage.contract_price_set_id is null then null
+            when {{ is_billed(unit, "usage", "contracts") }} then contracts.{{ unit.name }}_price
+        end as contract_price,
+        coalesce(contracts.is_{{ unit.name }}_contracted, false) as is_contracted,
+        coalesce(contracts.contract_currency, 'USD') as contract_currency
+    from numbered as usage
+    left join prices on usage.price_set_id = prices.price_set_id
+    left join contracts on usage.contract_price_set_id = contracts.contract_price_set_id
+    where usage.{{ unit.name }} > 0
+    {{ "union all" if not loop.last }}
+    {% endfor %}
+),
+
+priced as (
+    select
+        *,
+        case
+            when is_price_missing then null
+            when contract_price is not null then contract_price
+            else coalesce(list_price, 0)
+        end as unit_price,
+        case when is_contracted then contract_currency else 'USD' end as price_currency
+    from quantities
+),
+
+costed as (
+    select
+        priced.*,
+        {{ sliced_cost('priced.quantity', 'priced.unit_price') }} as priced_cost,
+        {{ sliced_cost('priced.quantity', 'priced.list_price') }} as listed_cost,
+        case
+            when priced.price_currency = numbered.currency then 1
+            when priced.is_contracted then numbered.contract_fx_rate
+            else numbered.fx_rate
+        end as price_fx_rate,
+        numbered.fx_rate,
+        numbered.markup_rate,
+        numbered.is_billed_by_unit,
+        numbered.is_billed_cost_known
+    from priced
+    inner join numbered on priced.group_number = numbered.group_number
+),
+
+booked as (
+    select
+        *,
+        {{ converted('priced_cost', 'price_fx_rate') }} as provider_cost,
+        {{ converted('listed_cost', 'fx_rate') }} as list_cost
+    from costed
+),
+
+unit_lines as (
+    select
+        group_number,
+        unit,
+        quantity,
+        unit_price,
+        price_currency,
+        priced_cost,
+        provider_cost,
+        list_cost,
+        case
+            when not is_billed_cost_known then null
+            when is_billed_by_unit then {{ converted('provider_cost', '(1 + markup_rate)') }}
+            else 0
+        end as billed_cost,
+        row_number() over (
+            partition by group_number
+            order by provider_cost desc nulls last, unit asc
+        ) as cost_rank
+    from booked
+),
+
+sums as (
+    select
+        group_number,
+        sum(provider_cost) as provider_cost,
+        sum(list_cost) as list_cost,
+        sum(billed_cost) as billed_cost
+    from unit_lines
+    group by group_number
+),
+
+-- What the units do not carry: fees, recorded charges, and what rounding leaves of sums of records.
+rests as (
+    select
+        numbered.group_number,
+        numbered.currency,
+        case
+            when numbered.is_cost_known and numbered.usage_class not in ('failed', 'retry')
+                then numbered.provider_cost - coalesce(sums.provider_cost, 0)
+        end as provider_cost,
+        numbered.list_cost - coalesce(sums.list_cost, 0) as list_cost,
+        case
+            when numbered.is_billed_cost_known and numbered.usage_class not in ('failed', 'retry')
+                then numbered.billed_cost - coalesce(sums.billed_cost, 0)
+        end as billed_cost
+    from numbered
+    left join sums on numbered.group_number = sums.group_number
+    where numbered.usage_class not in ('failed', 'retry')
+),
+
+lines as (
+    select
+        unit_lines.group_number,
+        unit_lines.unit,
+        unit_lines.quantity,
+        unit_lines.unit_price,
+        unit_lines.price_currency,
+        unit_lines.priced_cost,
+        unit_lines.provider_cost
+        + case
+            when unit_lines.cost_rank = 1 and abs(rests.provider_cost) < {{ dust() }}
+                then rests.provider_cost
+            else 0
+        end as provider_cost,
+        unit_lines.list_cost
+        + case
+            when unit_lines.cost_rank = 1 and abs(rests.list_cost) < {{ dust() }}
+                then rests.list_cost
+            else 0
+        end as list_cost,
+        unit_lines.billed_cost
+        + case
+            when unit_lines.cost_rank = 1 and abs(rests.billed_cost) < {{ dust() }}
+                then rests.billed_cost
+            else 0
+        end as billed_cost
+    from unit_lines
+    left join rests on unit_lines.group_number = rests.group_number
+    union all
+    select
+        rests.group_number,
+        'other' as unit,
+        cast(null as decimal(26, 6)) as quantity,
+        cast(null as decimal(38, 18)) as unit_price,
+        rests.currency as price_currency,
+        case when abs(rests.provider_cost) >= {{ dust() }} then rests.provider_cost end
+            as priced_cost,
+        case when abs(rests.provider_cost) >= {{ dust() }} then rests.provider_cost end
+            as provider_cost,
+        cast(null as decimal(38, 18)) as list_cost,
+        case
+            when abs(rests.billed_cost) >= {{ dust() }} or sums.group_number is null
+                then rests.billed_cost
+        end as billed_cost
+    from rests
+    left join sums on rests.group_number = sums.group_number
+    where
+        abs(rests.provider_cost) >= {{ dust() }}
+        or abs(rests.billed_cost) >= {{ dust() }}
+        or (sums.group_number is null and rests.billed_cost <> 0)
+),
+
+final as (
+    select
+        {% for name in dimensions -%}
+        numbered.{{ name }},
+        {% endfor -%}
+        lines.price_currency,
+        lines.unit,
+        cast(lines.unit_price as decimal(38, 18)) as unit_price,
+        cast(sum(lines.quantity) as decimal(26, 6)) as quantity,
+        cast(sum(case when lines.unit_price is null then lines.quantity end) as decimal(26, 6))
+            as unpriced_quantity,
+        cast(sum(lines.priced_cost) as decimal(38, 18)) as priced_cost,
+        cast(sum(lines.provider_cost) as decimal(38, 18)) as provider_cost,
+        cast(sum(lines.list_cost) as decimal(38, 18)) as list_cost,
+        cast(sum(lines.billed_cost) as decimal(38, 18)) as billed_cost,
+        cast(sum(numbered.records) as bigint) as records
+    from lines
+    inner join numbered on lines.group_number = numbered.group_number
+    group by
+        {% for name in dimensions -%}
+        numbered.{{ name }},
+        {% endfor -%}
+        lines.price_currency, lines.unit, lines.unit_price
+)
+
+select * from final
