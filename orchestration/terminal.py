@@ -429,15 +429,25 @@ def _wallet_lines(wallets: list[Wallet]) -> list[str]:
 
 
 def _invoice_lines(invoices: list[InvoiceVerdict]) -> list[str]:
+    """The verdict on the invoices of each currency, and what makes most of their variance."""
     if not invoices:
         return ["Reconciliation: no invoice has been loaded yet"]
-    return [
-        f"Reconciliation: {_several(each.lines, 'invoice line')}, "
-        + (f"{each.unexplained_lines:,} unexplained" if each.unexplained_lines else "all explained")
-        + f"; variance {money(each.variance)}, unexplained {money(each.unexplained)} "
-        + each.currency
-        for each in invoices
-    ]
+    lines = []
+    for each in invoices:
+        verdict = (
+            f"{_several(each.unexplained_lines, 'line')} unexplained"
+            if each.unexplained_lines
+            else "all explained"
+        )
+        lines += [
+            f"Reconciliation, {each.currency}: {_several(each.lines, 'invoice line')}, {verdict}",
+            f"  invoiced {money(each.invoiced)}, expected {money(each.expected)}, "
+            f"variance {money(each.variance)}, of it unexplained {money(each.unexplained)}",
+        ]
+        if each.causes:
+            named = (f"{name.replace('_', ' ')} {money(amount)}" for name, amount in each.causes)
+            lines.append(f"  largest causes: {', '.join(named)}")
+    return lines
 
 
 def exception_lines(exceptions: list[OpenExceptions]) -> list[str]:

@@ -72,8 +72,10 @@
     {%- for size in range(1, 5) -%}
         {%- for mask in range(1, 16) -%}
             {%- set chosen = [] -%}
-            {%- for name in unbilled_classes() if (mask // (2 ** loop.index0)) % 2 == 1 -%}
-                {%- do chosen.append(name) -%}
+            {%- for number in range(4) -%}
+                {%- if (mask // (2 ** number)) % 2 == 1 -%}
+                    {%- do chosen.append(unbilled_classes()[number]) -%}
+                {%- endif -%}
             {%- endfor -%}
             {%- if chosen | length == size -%}
                 {%- do subsets.append(chosen) -%}
@@ -307,9 +309,9 @@ scaled as (
             when
                 (unit_factor = {{ factor }} or (unit_factor is null and abs(vendor_amount) >= 1))
                 and abs(
-                    vendor_amount - {{ converted('expected_by_quantity', factor) }}
+                    vendor_amount - {{ scaled_amount('expected_by_quantity', factor) }}
                 ) <= rounding_amount
-                then {{ converted('expected_by_quantity', factor) }} - expected_by_quantity
+                then {{ scaled_amount('expected_by_quantity', factor) }} - expected_by_quantity
             {% endfor -%}
             else 0
         end as unit_mismatch_amount
@@ -407,4 +409,59 @@ explained as (
         "partial_stream", "missing_usage", "bypass_traffic", "model_mapping", "unit_mismatch",
         "cache_split", "service_tier", "context_band", "unpriced", "price_version",
     ]) }}
+{%- endmacro %}
+
+{#- Half of the smallest amount of a currency that is paid, as ISO 4217 has it. -#}
+{% macro half_minor_unit(currency) -%}
+    case
+        when {{ currency }} in ('JPY', 'KRW', 'VND', 'CLP', 'ISK', 'UGX', 'XAF', 'XOF', 'XPF', 'PYG', 'RWF', 'BIF', 'DJF', 'GNF', 'KMF', 'VUV') then 0.5
+        when {{ currency }} in ('BHD', 'IQD', 'JOD', 'KWD', 'LYD', 'OMR', 'TND') then 0.0005
+        else 0.005
+    end
+{%- endmacro %}
+
+{#- The day of a slice in a zone: known for UTC and for the provider's own zone; of another zone
+    where the slice is near a month's edge, and elsewhere taken as the day in UTC. -#}
+{% macro slice_date(utc_date, local_date, edge, zone, own_zone) -%}
+    case
+        when {{ zone }} = 'UTC' then {{ utc_date }}
+        when {{ zone }} = {{ own_zone }} then {{ local_date }}
+        when {{ edge }} is not null then cast(timezone({{ zone }}, timezone('UTC', {{ edge }})) as date)
+        else {{ utc_date }}
+    end
+{%- endmacro %}
+
+{#- How much of what lines alike share belongs to them up to a mark, which is a quantity where they
+    have one and else an amount. -#}
+{% macro share_until(basis, part, mark, is_all) -%}
+    case
+        when {{ is_all }} then {{ basis }}_{{ part }}
+        when quantity is null
+            then case
+                when {{ basis }}_amount = 0 then 0
+                {%- if part == "amount" %}
+                else greatest(least({{ mark }}, {{ basis }}_amount), 0)
+                {%- else %}
+                else cast({{ basis }}_{{ part }} * greatest(least({{ mark }}, {{ basis }}_amount), 0) / {{ basis }}_amount as decimal(38, 18))
+                {%- endif %}
+            end
+        {%- if part == "quantity" %}
+        else greatest(least({{ mark }}, {{ basis }}_quantity), 0)
+        {%- else %}
+        when {{ mark }} >= {{ basis }}_quantity then {{ basis }}_{{ part }}
+        when {{ basis }}_{{ part }} = {{ sliced_cost(basis ~ "_quantity", "priced_at") }}
+            then {{ sliced_cost("(" ~ mark ~ ")", "priced_at") }}
+        else cast({{ basis }}_{{ part }} * ({{ mark }}) / {{ basis }}_quantity as decimal(38, 18))
+        {%- endif %}
+    end
+{%- endmacro %}
+
+{#- An amount times a factor of units, exact; a million is a thousand twice, for a rate has six
+    digits at most. -#}
+{% macro scaled_amount(amount, factor) -%}
+    {%- if factor == "1000000" -%}
+        {{ converted("(" ~ converted(amount, "1000") ~ ")", "1000") }}
+    {%- else -%}
+        {{ converted(amount, factor) }}
+    {%- endif -%}
 {%- endmacro %}

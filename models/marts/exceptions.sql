@@ -71,6 +71,10 @@ with exceptions as (
     union all
     select * from {{ ref('int_exceptions__late_after_closes') }}
     union all
+    select * from {{ ref('int_exceptions__unmatched_invoice_lines') }}
+    union all
+    select * from {{ ref('int_exceptions__invoice_variances') }}
+    union all
     select * from {{ ref('int_exceptions__low_capture_rates') }}
     union all
     select * from {{ ref('int_exceptions__bypass_traffic') }}

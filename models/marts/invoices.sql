@@ -23,6 +23,23 @@ successors as (
     group by vendor, supersedes_invoice_number
 ),
 
+-- The worst of its lines.
+reconciled as (
+    select
+        vendor,
+        invoice_number,
+        cast(sum(variance_amount) as decimal(38, 18)) as variance_amount,
+        case
+            when bool_or(status in ('unexplained', 'unmapped')) then 'unexplained'
+            when bool_or(status = 'disputed') then 'disputed'
+            when bool_or(status = 'accepted') then 'accepted'
+            when bool_or(status = 'explained') then 'explained'
+            else 'matched'
+        end as status
+    from {{ ref('invoice_reconciliation') }}
+    group by vendor, invoice_number
+),
+
 final as (
     select
         invoices.vendor,
@@ -43,9 +60,15 @@ final as (
         successors.superseded_by_invoice_number,
         invoices.line_count,
         invoices.lines_amount,
-        cast(null as decimal(38, 18)) as variance_amount,
-        case when invoices.is_usage then 'not_reconciled' else 'not_applicable' end
-            as reconciliation_status,
+        reconciled.variance_amount,
+        coalesce(
+            reconciled.status,
+            case
+                when invoices.is_usage and invoices.invoice_type in ('invoice', 'credit_note')
+                    then 'superseded'
+                else 'not_applicable'
+            end
+        ) as reconciliation_status,
         coalesce(
             case decisions.decision
                 when 'approve' then 'approved'
@@ -62,6 +85,10 @@ final as (
         on
             invoices.vendor = successors.vendor
             and invoices.invoice_number = successors.invoice_number
+    left join reconciled
+        on
+            invoices.vendor = reconciled.vendor
+            and invoices.invoice_number = reconciled.invoice_number
 )
 
 select * from final

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 PUBLISHED_FILE = "tollbook.duckdb"
 # How far back a summary looks from the newest usage: a whole month, whichever it is.
 SUMMARY_DAYS = 31
+# Causes of a variance that a summary names.
+CAUSES_SHOWN = 5
 _FETCHED_ROWS = 10_000
 _QUERIES = frozenset({"SELECT", "EXPLAIN", "MULTI", "PRAGMA", "CALL"})
 
@@ -288,13 +290,25 @@ class Wallet:
 
 @dataclass(frozen=True, slots=True)
 class InvoiceVerdict:
-    """How the invoice lines of one currency compare with usage."""
+    """How the invoices of one currency compare with usage; amounts in that currency.
+
+    Attributes:
+        lines: Lines of invoices and credit notes, and parts of their headers.
+        unexplained_lines: Those of which more than invoice_tolerance is unexplained.
+        expected: What usage says they should be.
+        variance: Invoiced less expected.
+        unexplained: Sum of what is unexplained, without regard to sign.
+        causes: The largest causes with their amounts, largest first.
+    """
 
     currency: str
     lines: int
     unexplained_lines: int
-    variance: Decimal | None
-    unexplained: Decimal | None
+    invoiced: Decimal
+    expected: Decimal
+    variance: Decimal
+    unexplained: Decimal
+    causes: tuple[tuple[str, Decimal], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -371,25 +385,40 @@ def _wallets(connection: duckdb.DuckDBPyConnection, tables: set[str]) -> list[Wa
 def _invoices(
     connection: duckdb.DuckDBPyConnection, tables: set[str], runtime: Runtime
 ) -> list[InvoiceVerdict]:
-    if not {"marts.invoice_reconciliation", "marts.invoices"} <= tables:
+    if "marts.invoice_reconciliation" not in tables:
         return []
+    columns = connection.execute("""
+        select column_name from information_schema.columns
+        where table_schema = 'marts' and table_name = 'invoice_reconciliation'
+            and column_name like '%\\_amount' escape '\\'
+            and column_name not in ('variance_amount', 'unexplained_amount')
+        order by ordinal_position
+        """).fetchall()
+    causes = [name.removesuffix("_amount") for (name,) in columns]
+    sums = "".join(f", coalesce(sum({cause}_amount), 0)" for cause in causes)
     rows = connection.execute(
-        """
+        f"""
         select
-            i.currency,
+            currency,
             count(*),
-            count(*) filter (abs(r.unexplained_amount) > $tolerance),
-            sum(r.variance_amount),
-            sum(abs(r.unexplained_amount))
-        from marts.invoice_reconciliation as r
-        left join marts.invoices as i
-            on r.vendor = i.vendor and r.invoice_number = i.invoice_number
-        group by i.currency
-        order by 1
+            count(*) filter (abs(unexplained_amount) > $tolerance),
+            sum(amount_invoiced),
+            sum(amount_expected),
+            sum(variance_amount),
+            sum(abs(unexplained_amount)){sums}
+        from marts.invoice_reconciliation
+        group by currency
+        order by currency
         """,
         {"tolerance": Decimal(str(runtime.settings.quality.invoice_tolerance))},
     ).fetchall()
-    return [InvoiceVerdict(*row) for row in rows]
+    return [InvoiceVerdict(*row[:7], causes=_largest(causes, row[7:])) for row in rows]
+
+
+def _largest(names: list[str], amounts: tuple[Decimal, ...]) -> tuple[tuple[str, Decimal], ...]:
+    """What is not 0, the largest first."""
+    found = [(name, amount) for name, amount in zip(names, amounts, strict=True) if amount]
+    return tuple(sorted(found, key=lambda each: (-abs(each[1]), each[0]))[:CAUSES_SHOWN])
 
 
 def _exceptions(connection: duckdb.DuckDBPyConnection, tables: set[str]) -> list[OpenExceptions]:

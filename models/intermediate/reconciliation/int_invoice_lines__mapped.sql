@@ -54,6 +54,27 @@ slices as (
     group by gateway, payee, provider
 ),
 
+-- Whose projects and keys our records name; of others a line's is no help in finding them.
+known_names as (
+    select
+        'project' as kind,
+        provider_project_id as name
+    from {{ ref('int_usage__sliced') }}
+    group by provider_project_id
+    union
+    select
+        'project' as kind,
+        project_id as name
+    from {{ ref('int_usage__sliced') }}
+    group by project_id
+    union
+    select
+        'key' as kind,
+        api_key_id as name
+    from {{ ref('int_usage__sliced') }}
+    group by api_key_id
+),
+
 providers as (
     select provider from slices where provider is not null
     union
@@ -406,7 +427,7 @@ together as (
     from header_rows
 ),
 
-final as (
+described as (
     select
         together.vendor,
         together.invoice_number,
@@ -443,6 +464,43 @@ final as (
     from together
     left join described_accounts
         on together.provider_account_id = described_accounts.provider_account_id
+),
+
+placed as (
+    select
+        described.*,
+        case
+            when max(case when projects.name is not null then 1 else 0 end) over (
+                partition by
+                    described.gateway, described.provider, described.provider_account_id
+            ) = 1
+                then described.provider_project_id
+        end as matched_project_id,
+        case
+            when max(case when keys.name is not null then 1 else 0 end) over (
+                partition by
+                    described.gateway, described.provider, described.provider_account_id
+            ) = 1
+                then described.api_key_id
+        end as matched_api_key_id
+    from described
+    left join known_names as projects
+        on projects.kind = 'project' and described.provider_project_id = projects.name
+    left join known_names as keys
+        on keys.kind = 'key' and described.api_key_id = keys.name
+),
+
+final as (
+    select
+        *,
+        first_value(invoice_line_id) over (
+            partition by
+                vendor, invoice_number, line_part, line_kind, is_mapped, matched_project_id,
+                matched_api_key_id, model, unit, service_tier, is_batch, from_date, to_date,
+                quantity is null
+            order by line_no
+        ) as leader_id
+    from placed
 )
 
 select * from final

@@ -265,7 +265,11 @@ covered as (
             and date_trunc('month', summed.provider_date) = stated_units.provider_month
             and summed.unit = stated_units.unit
     where
-        case
+        coalesce(
+            summed.gateway_quantity, summed.local_gateway_quantity, summed.usage_quantity,
+            summed.cost_quantity, summed.cost_amount
+        ) is not null
+        and case
             when summed.unit = 'requests' then days.has_requests
             else
                 days.has_cost
