@@ -86,8 +86,10 @@ facing as (
         stated_quantity as vendor_quantity,
         case
             when line_kind <> 'usage' or not is_mapped then cost_amount
-            when cost_amount is null and usage_quantity > 0 and unit_price is null then null
-            else coalesce(cost_amount, usage_amount, 0)
+            -- Where a provider states costs at all, what it states none of costs nothing.
+            when has_cost then coalesce(cost_amount, 0)
+            when usage_quantity > 0 and unit_price is null then null
+            else coalesce(usage_amount, 0)
         end as vendor_amount,
         case
             when cost_amount <> 0 and cost_quantity > 0

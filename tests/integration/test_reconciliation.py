@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import random
 from dataclasses import dataclass, field
-from decimal import Decimal
+from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
 
 import pytest
@@ -224,6 +225,95 @@ OTHER_LINES = (
 )
 
 
+# Faults of generated lines: what a vendor counts beside our calls, and whether at the old price.
+FAULTS = ((), ("duplicate",), ("failed",), ("missing",), ("duplicate", "missing"))
+CAUSE_OF = {
+    "duplicate": "duplicate_usage",
+    "failed": "failed_request",
+    "missing": "missing_usage",
+}
+CENT = Decimal("0.01")
+
+
+@dataclass(frozen=True)
+class Generated:
+    """A model drawn at random: its price, its calls, and what its line holds beside them."""
+
+    number: int
+    price: Decimal
+    calls: tuple[int, ...]
+    surplus: dict[str, int]
+    is_old_price: bool
+
+    @property
+    def model(self) -> str:
+        return f"drawn{self.number}y-mini"
+
+    @property
+    def old_price(self) -> Decimal:
+        return self.price * 3 / 2
+
+    @property
+    def tokens(self) -> int:
+        return sum(self.calls) + sum(self.surplus.values())
+
+    @property
+    def exact_amount(self) -> Decimal:
+        return self.tokens * (self.old_price if self.is_old_price else self.price)
+
+    @property
+    def amount(self) -> Decimal:
+        return self.exact_amount.quantize(CENT, ROUND_HALF_UP)
+
+    def causes(self) -> dict[str, Decimal]:
+        """What a person with a calculator finds."""
+        found = {CAUSE_OF[name]: tokens * self.price for name, tokens in self.surplus.items()}
+        found["price_version"] = self.exact_amount - self.tokens * self.price
+        found["rounding"] = self.amount - self.exact_amount
+        return {cause: amount for cause, amount in found.items() if amount}
+
+    def records(self) -> list[dict[str, Any]]:
+        rows = [
+            call(self.model, f"2026-10-{2 + day:02}T10:00:00Z", tokens)
+            for day, tokens in enumerate(self.calls)
+        ]
+        if tokens := self.surplus.get("duplicate"):
+            # The repeated call itself is billed, and so part of the calls.
+            name = f"{self.model} again"
+            first = call(self.model, "2026-10-20T10:00:00Z", tokens, request_id=name)
+            later = call(self.model, "2026-10-20T10:05:00Z", tokens, request_id=name)
+            rows = [*rows[1:], first, later]
+        if tokens := self.surplus.get("failed"):
+            rows.append(call(self.model, "2026-10-21T10:00:00Z", tokens, **FAILED))
+        return rows
+
+    def line(self, position: int) -> dict[str, Any]:
+        return {
+            "line_no": position,
+            "description": f"{self.model}, input",
+            "quantity": self.tokens,
+            "unit": "tokens",
+            "amount": str(self.amount),
+        }
+
+
+def draw(count: int) -> list[Generated]:
+    """The same month every time."""
+    chance = random.Random(20261031)  # noqa: S311  # nothing secret
+    drawn = []
+    for number in range(count):
+        calls = [chance.randrange(40_000, 199_000) for _ in range(chance.randrange(1, 5))]
+        surplus = {name: chance.randrange(30_000, 190_000) for name in FAULTS[number % len(FAULTS)]}
+        if "duplicate" in surplus:
+            calls[0] = surplus["duplicate"]
+        price = Decimal(chance.randrange(20, 400)).scaleb(-7)
+        drawn.append(Generated(number, price, tuple(calls), surplus, number % 3 == 2))
+    return drawn
+
+
+DRAWN = draw(30)
+
+
 def catalog(*, is_old: bool) -> dict[str, Any]:
     """A LiteLLM cost map: in the older one two models cost half as much again."""
     entries = {}
@@ -232,6 +322,9 @@ def catalog(*, is_old: bool) -> dict[str, Any]:
         cost = 1.5e-5 if is_old and plant.name in ("price_version", "two_at_once") else 1e-5
         provider = "anthropic" if plant.vendor == "Anthropic" else "openai"
         entries[plant.model] = entry(cost, provider, **plant.price)
+    for drawn in DRAWN:
+        cost = drawn.old_price if is_old else drawn.price
+        entries[drawn.model] = entry(float(cost), "openai")
     return {**entries, "elsewherex-mini": entry(1e-5, "openai")}
 
 
@@ -300,6 +393,7 @@ def invoices() -> list[dict[str, Any]]:
         invoice("PACIFIC", lines("PACIFIC"), time_zone="America/Los_Angeles"),
         invoice("EURO", lines("EURO"), currency="EUR"),
         invoice("SOLE", lines("SOLE"), vendor="Anthropic"),
+        invoice("DRAWN", [each.line(number) for number, each in enumerate(DRAWN, 1)]),
         invoice("SEP", september, period_start=start, period_end=end, issued_at="2026-10-02"),
     ]
 
@@ -334,6 +428,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
     for name, rows in SEEDS.items():
         (home.path / "seeds" / f"{name}.csv").write_text("\n".join(rows) + "\n")
     home.drop_rows("calls.jsonl", [each for plant in PLANTS for each in records_of(plant)])
+    home.drop_rows("drawn.jsonl", [each for drawn in DRAWN for each in drawn.records()])
     home.drop_prices("20260801", catalog(is_old=True))
     home.drop_prices("20260901", catalog(is_old=False))
     home.drop("invoices/2026-10.json", json.dumps(invoices()))
@@ -396,6 +491,16 @@ def test_each_planted_cause_is_found_with_its_exact_amount(home: Home, plant: Pl
     assert line["variance_amount"] == sum(as_decimals(plant.causes).values(), Decimal(0))
 
 
+def test_a_month_drawn_at_random_is_explained_as_a_calculator_explains_it(home: Home) -> None:
+    lines = {line["line_no"]: line for line in reconciled(home, "invoice_number = 'DRAWN'")}
+
+    assert len(lines) == len(DRAWN)
+    for number, drawn in enumerate(DRAWN, 1):
+        expected = sum(drawn.calls) * drawn.price
+        assert lines[number]["amount_expected"] == expected
+        assert causes_of(lines[number]) == drawn.causes(), drawn
+
+
 def test_every_part_of_every_line_adds_up_and_documents_to_their_totals(home: Home) -> None:
     lines = reconciled(home)
     totals = dict(
@@ -442,7 +547,8 @@ def test_every_variance_is_an_exception_and_clean_lines_are_none(home: Home) -> 
     found = query(
         home.published,
         "select exception_type, subject_id, amount_at_stake, blocking from marts.exceptions "
-        "where exception_type in ('invoice_variance', 'invoice_line_unmatched')",
+        "where exception_type in ('invoice_variance', 'invoice_line_unmatched') "
+        "and subject_id not like '%/DRAWN/%'",
     )
 
     numbers = {

@@ -71,6 +71,56 @@ FOUND = (
     ("A payment in yen that belongs to no wallet", "unmatched_topup", "stripe/pi_syn_jpy", "1500"),
     ("Credit bought without an approved request", "unapproved_topup", "stripe/pi_syn_1", "100"),
     ("One payment reported twice, credited once", "unapproved_topup", "razorpay/pay_syn_1", "10"),
+    (
+        "Workbench use of which the gateway has no record",
+        "bypass_traffic",
+        "anthropic/no key",
+        "0.00278",
+    ),
+    (
+        "A Bedrock bill of which the gateway has no record",
+        "bypass_traffic",
+        "aws/000000000002",
+        "0.0045",
+    ),
+    ("A Bedrock bill of which the gateway has no record", "bypass_traffic", "aws/no key", "0.012"),
+    (
+        "A Bedrock bill of which the gateway has no record",
+        "capture_rate_low",
+        "aws/2026-10-01",
+        "0.012",
+    ),
+    ("A Foundry bill of which the gateway has no record", "bypass_traffic", "azure/sub-1", "0.009"),
+    (
+        "A Gemini bill of which the gateway has no record",
+        "bypass_traffic",
+        "google/syn-proj",
+        "0.0036",
+    ),
+    (
+        "An invoice of a month, one day of it recorded",
+        "invoice_line_unmatched",
+        "openai_monthly_invoice/SYN-OAI-0008/1",
+        "812.1763525",
+    ),
+    (
+        "Web searches that only the provider counts",
+        "invoice_variance",
+        "openai_monthly_invoice/SYN-OAI-0008/1/missing_usage",
+        "0.07",
+    ),
+    (
+        "An invoice of a month, one day of it recorded",
+        "invoice_variance",
+        "anthropic_invoice/SYN-ANT-0003/1/missing_usage",
+        "23.98046",
+    ),
+    (
+        "An invoice for a service nobody used",
+        "invoice_line_unmatched",
+        "azure_mca_invoice/G012345678/1",
+        "9",
+    ),
 )
 
 

@@ -354,10 +354,11 @@ final as (
         cast(sum(stated.quantity) as decimal(26, 6)) as quantity,
         cast(sum(stated.amount) as decimal(38, 18)) as amount,
         bool_and(stated.has_quantity) as has_quantity,
-        -- What neither names a model nor a key goes with its project.
+        -- What names no model, or a cost without a key, goes with its project.
         case
             when bool_and(known_parties.provider_account_id is null) then true
-            when stated.model is null then coalesce(bool_and(projects.is_bypass), false)
+            when stated.model is null or (stated.kind = 'cost' and stated.provider_api_key_id is null)
+                then coalesce(bool_and(projects.is_bypass), false)
             else coalesce(bool_and(settled.is_bypass), bool_and(projects.is_bypass), false)
         end as is_bypass,
         bool_and(stated.is_complete) as is_complete,

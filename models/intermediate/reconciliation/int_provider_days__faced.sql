@@ -3,8 +3,14 @@
 -- currency on which the provider states anything: its usage and cost beside ours.
 -- Projects are compared where every record of the month is known to be of one; else the account is.
 
+-- Tools are billed without the model that used them.
+{%- set tools = "('web_search_calls', 'file_search_calls', 'maps_grounding_calls', 'code_sessions', 'tool_calls')" %}
+
 with stated as (
-    select * from {{ ref('int_provider__stated') }}
+    select
+        * exclude (model),
+        case when unit is null or unit not in {{ tools }} then model end as model
+    from {{ ref('int_provider__stated') }}
 ),
 
 models as (
@@ -18,7 +24,10 @@ prices as (
 slices as (
     select
         sliced.* exclude (model, unit),
-        coalesce(models.compared_model, sliced.model) as model,
+        case
+            when sliced.unit not in {{ tools }}
+                then coalesce(models.compared_model, sliced.model)
+        end as model,
         {{ compared_unit('sliced.unit', 'sliced.provider') }} as unit
     from {{ ref('int_usage__sliced') }} as sliced
     left join models on sliced.provider = models.provider and sliced.model = models.model
@@ -246,6 +255,7 @@ covered as (
         summed.*,
         days.provider,
         days.has_usage,
+        days.has_cost,
         days.has_cost_quantity,
         days.is_complete,
         days.observed_at,
