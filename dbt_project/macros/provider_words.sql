@@ -40,7 +40,7 @@
 {% macro compared_unit(unit, provider) -%}
     case
         when {{ unit }} = 'output_reasoning_tokens' then 'output_text_tokens'
-        when {{ unit }} not like 'input_cache_write%' then {{ unit }}
+        when {{ unit }} is null or {{ unit }} not like 'input_cache_write%' then {{ unit }}
         when {{ provider }} <> 'anthropic' then 'input_cache_write_unknown_ttl_tokens'
         when {{ unit }} = 'input_cache_write_unknown_ttl_tokens' then 'input_cache_write_5m_tokens'
         else {{ unit }}

@@ -465,3 +465,12 @@ explained as (
         {{ converted(amount, factor) }}
     {%- endif -%}
 {%- endmacro %}
+
+{#- The day on which calls of a slice began, and ended, in a zone. -#}
+{% macro started_slice_date(slices, zone) -%}
+    {{ slice_date(slices ~ ".usage_date", slices ~ ".local_usage_date", slices ~ ".started_edge_at", zone, slices ~ ".provider_time_zone") }}
+{%- endmacro %}
+
+{% macro ended_slice_date(slices, zone) -%}
+    {{ slice_date(slices ~ ".provider_date", slices ~ ".local_provider_date", slices ~ ".ended_edge_at", zone, slices ~ ".provider_time_zone") }}
+{%- endmacro %}

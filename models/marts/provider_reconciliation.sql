@@ -59,7 +59,6 @@ shifted as (
             when
                 stated_quantity <> counted_quantity
                 and stated_quantity = coalesce(local_gateway_quantity, 0)
-                and local_gateway_quantity is distinct from gateway_quantity
                 then coalesce(local_gateway_amount, 0) - counted_amount
             else 0
         end as time_zone_amount
@@ -188,7 +187,8 @@ final as (
         {% for cause in variance_causes() -%}
         cast(
             case
-                when settled.variance_amount is not null then coalesce(settled.{{ cause }}_amount, 0)
+                when settled.variance_amount is not null
+                    then coalesce(settled.{{ cause }}_amount, 0)
             end as decimal(38, 18)
         ) as {{ cause }}_amount,
         {% endfor -%}
@@ -200,7 +200,8 @@ final as (
             when settled.variance_amount is null then 'unpriced'
             when abs(settled.variance_amount) <= {{ var('invoice_tolerance') }} then 'matched'
             when not settled.is_final then 'pending'
-            when abs(settled.unexplained_amount) <= {{ var('invoice_tolerance') }} then 'explained'
+            when abs(settled.unexplained_amount) <= {{ var('invoice_tolerance') }}
+                then 'explained'
             else 'unexplained'
         end as status
     from settled

@@ -38,7 +38,8 @@ low as (
         summed.is_final
         and summed.stated_amount - summed.recorded_amount > {{ var('invoice_tolerance') }}
         and summed.recorded_amount
-        < cast(summed.stated_amount as decimal(26, 12)) * cast({{ var('capture_rate') }} as decimal(12, 6))
+        < cast(summed.stated_amount as decimal(26, 12))
+        * cast({{ var('capture_rate') }} as decimal(12, 6))
 ),
 
 described as (

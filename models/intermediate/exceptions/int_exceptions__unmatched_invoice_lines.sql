@@ -13,7 +13,8 @@ unmatched as (
     select
         *,
         case
-            when abs(unexplained_amount) > {{ var('invoice_tolerance') }} then abs(unexplained_amount)
+            when abs(unexplained_amount) > {{ var('invoice_tolerance') }}
+                then abs(unexplained_amount)
             else abs(amount_invoiced)
         end as amount_at_stake
     from lines

@@ -112,11 +112,9 @@ dated as (
         scopes.biller,
         scopes.time_zone,
         scopes.currency,
-        slices.usage_date as utc_date,
-        {{ slice_date('slices.usage_date', 'slices.local_usage_date', 'slices.started_edge_at', 'scopes.time_zone', 'slices.provider_time_zone') }}
-            as zone_date,
-        {{ slice_date('slices.provider_date', 'slices.local_provider_date', 'slices.ended_edge_at', 'scopes.time_zone', 'slices.provider_time_zone') }}
-            as ended_date,
+        slices.usage_date as started_date,
+        {{ started_slice_date('slices', 'scopes.time_zone') }} as zone_date,
+        {{ ended_slice_date('slices', 'scopes.time_zone') }} as ended_date,
         case
             when scopes.gateway is not null and scopes.currency = slices.currency
                 then slices.billed_cost
@@ -157,7 +155,9 @@ dated as (
 ] %}
 
 atoms as (
-    {% for basis in ["utc", "zone", "ended"] -%}
+    {% for basis, date_column in [
+        ("utc", "started_date"), ("zone", "zone_date"), ("ended", "ended_date")
+    ] -%}
     select
         {% for name in atom_names -%}
         dated.{{ name }},
@@ -171,8 +171,8 @@ atoms as (
     from dated
     inner join segments
         on
-            dated.{{ basis }}_date >= segments.segment_date
-            and dated.{{ basis }}_date < segments.next_date
+            dated.{{ date_column }} >= segments.segment_date
+            and dated.{{ date_column }} < segments.next_date
     group by
         {% for name in atom_names -%}
         dated.{{ name }},
@@ -246,7 +246,10 @@ claims as (
             )
             and (leaders.model is null or numbered.model = leaders.model)
             and (leaders.unit is null or numbered.unit = leaders.unit)
-            and (leaders.matched_api_key_id is null or numbered.api_key_id = leaders.matched_api_key_id)
+            and (
+                leaders.matched_api_key_id is null
+                or numbered.api_key_id = leaders.matched_api_key_id
+            )
             and case
                 when numbered.basis = 'stated'
                     then
@@ -276,7 +279,10 @@ judged as (
     select
         *,
         sum(
-            case when basis = 'ended' and usage_class = 'billable' and is_strict then quantity else 0 end
+            case
+                when basis = 'ended' and usage_class = 'billable' and is_strict then quantity
+                else 0
+            end
         ) over (partition by invoice_line_id) as strict_quantity,
         sum(
             case when basis = 'ended' and usage_class = 'billable' then quantity else 0 end

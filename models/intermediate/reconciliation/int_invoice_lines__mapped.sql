@@ -1,6 +1,6 @@
 {{ config(materialized='table') }}
--- Grain: one row per line of an invoice or credit note that bills usage and stands, and one per part
--- of a header (tax, credit, rounding) that no line carries.
+-- Grain: one row per line of an invoice or credit note that bills usage and stands, and one per
+-- part of a header (tax, credit, rounding) that no line carries.
 -- Who bills, for which days, and what of ours the line is about: a blank model, unit, tier or
 -- project means any. Text is read by provider_line_items, where the line does not say it itself.
 
@@ -58,29 +58,31 @@ slices as (
 known_names as (
     select
         'project' as kind,
-        provider_project_id as name
+        provider_project_id as known_name
     from {{ ref('int_usage__sliced') }}
     group by provider_project_id
     union
     select
         'project' as kind,
-        project_id as name
+        project_id as known_name
     from {{ ref('int_usage__sliced') }}
     group by project_id
     union
     select
         'key' as kind,
-        api_key_id as name
+        api_key_id as known_name
     from {{ ref('int_usage__sliced') }}
     group by api_key_id
 ),
 
 providers as (
-    select provider from slices where provider is not null
+    select provider from slices
+    where provider is not null
     union
     select provider from provider_accounts
     union
-    select provider from items where provider not in ('focus', 'invoice')
+    select provider from items
+    where provider not in ('focus', 'invoice')
 ),
 
 vendors as (
@@ -249,9 +251,25 @@ matched as (
 
 read as (
     select
-        billed.* exclude (
-            stated_kind, stated_model, stated_unit, stated_unit_size, stated_tier, stated_is_batch
-        ),
+        billed.vendor,
+        billed.invoice_number,
+        billed.line_no,
+        billed.line_part,
+        billed.invoice_type,
+        billed.currency,
+        billed.dated_at,
+        billed.gateway,
+        billed.provider,
+        billed.provider_account_id,
+        billed.stated_time_zone,
+        billed.from_date,
+        billed.to_date,
+        billed.description,
+        billed.provider_project_id,
+        billed.api_key_id,
+        billed.stated_quantity,
+        billed.stated_unit_price,
+        billed.amount,
         -- What a credit note gives back stands against what was found wrong, not against usage.
         case
             when billed.invoice_type = 'credit_note' and coalesce(billed.stated_kind, '') <> 'tax'
@@ -261,9 +279,6 @@ read as (
         coalesce(billed.stated_model, nullif(matched.model, '')) as model,
         coalesce(billed.stated_unit, nullif(matched.unit, '')) as unit,
         {{ service_tier_name('lower(billed.stated_tier)') }} as tier_word,
-        case
-            when billed.stated_tier is not null or matched.service_tier <> '' then 'stated'
-        end as tier_state,
         nullif(matched.service_tier, '') as matched_tier,
         billed.stated_tier,
         coalesce(
@@ -307,7 +322,7 @@ measured as (
         description,
         line_kind,
         model,
-        case when unit <> 'other' then {{ compared_unit('unit', 'provider') }} else unit end as unit,
+        {{ compared_unit('unit', 'provider') }} as unit,
         case
             when stated_tier is not null then tier_word
             else matched_tier
@@ -331,7 +346,9 @@ measured as (
         stated_quantity,
         cast(
             case
-                when line_kind = 'usage' and unit is not null and abs(stated_unit_price) < {{ price_limit() }}
+                when
+                    line_kind = 'usage' and unit is not null
+                    and abs(stated_unit_price) < {{ price_limit() }}
                     then
                         case unit_size
                             when 1000000
@@ -351,14 +368,23 @@ measured as (
 ),
 
 -- Of tax and credits in the header only what no line carries: whichever reading fits the total.
+sized as (
+    select
+        *,
+        coalesce(tax, 0) - abs(coalesce(credits_applied, 0)) as header_amount
+    from standing
+),
+
 headers as (
     select
-        standing.*,
-        abs(
-            coalesce(standing.lines_amount, 0) + coalesce(standing.tax, 0)
-            - abs(coalesce(standing.credits_applied, 0)) - standing.total
-        ) < abs(coalesce(standing.lines_amount, 0) - standing.total) as is_apart
-    from standing
+        *,
+        abs(lines_amount + header_amount - total) < abs(lines_amount - total) as is_apart,
+        case
+            when abs(lines_amount + header_amount - total) < abs(lines_amount - total)
+                then header_amount
+            else 0
+        end as apart_amount
+    from sized
 ),
 
 header_parts as (
@@ -382,10 +408,9 @@ header_parts as (
         vendor,
         invoice_number,
         'rounding' as line_part,
-        total - lines_amount - case when is_apart then coalesce(tax, 0) - abs(coalesce(credits_applied, 0)) else 0 end
-            as amount
+        total - lines_amount - apart_amount as amount
     from headers
-    where total - lines_amount - case when is_apart then coalesce(tax, 0) - abs(coalesce(credits_applied, 0)) else 0 end <> 0
+    where total - lines_amount - apart_amount <> 0
 ),
 
 header_rows as (
@@ -466,28 +491,28 @@ described as (
         on together.provider_account_id = described_accounts.provider_account_id
 ),
 
-placed as (
+recognized as (
     select
         described.*,
-        case
-            when max(case when projects.name is not null then 1 else 0 end) over (
-                partition by
-                    described.gateway, described.provider, described.provider_account_id
-            ) = 1
-                then described.provider_project_id
-        end as matched_project_id,
-        case
-            when max(case when keys.name is not null then 1 else 0 end) over (
-                partition by
-                    described.gateway, described.provider, described.provider_account_id
-            ) = 1
-                then described.api_key_id
-        end as matched_api_key_id
+        coalesce(bool_or(projects.known_name is not null) over (
+            partition by described.gateway, described.provider, described.provider_account_id
+        ), false) as has_known_projects,
+        coalesce(bool_or(named_keys.known_name is not null) over (
+            partition by described.gateway, described.provider, described.provider_account_id
+        ), false) as has_known_keys
     from described
     left join known_names as projects
-        on projects.kind = 'project' and described.provider_project_id = projects.name
-    left join known_names as keys
-        on keys.kind = 'key' and described.api_key_id = keys.name
+        on projects.kind = 'project' and described.provider_project_id = projects.known_name
+    left join known_names as named_keys
+        on named_keys.kind = 'key' and described.api_key_id = named_keys.known_name
+),
+
+placed as (
+    select
+        *,
+        case when has_known_projects then provider_project_id end as matched_project_id,
+        case when has_known_keys then api_key_id end as matched_api_key_id
+    from recognized
 ),
 
 final as (

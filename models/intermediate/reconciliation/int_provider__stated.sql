@@ -1,6 +1,6 @@
 {{ config(materialized='table') }}
--- Grain: one row per kind (usage, cost), provider account, UTC day, project, key, model, unit, tier,
--- batch, currency and kind of line: what a provider states, under the names we compare.
+-- Grain: one row per kind (usage, cost), provider account, UTC day, project, key, model, unit,
+-- tier, batch, currency and kind of line: what a provider states, under the names we compare.
 -- is_bypass: the gateway has no record of that project or key in the month. Where gateway and
 -- provider name their keys differently, a project or key counts as passed by only if on each of
 -- its days the others alone cover all that the gateway recorded.
@@ -357,7 +357,9 @@ final as (
         -- What names no model, or a cost without a key, goes with its project.
         case
             when bool_and(known_parties.provider_account_id is null) then true
-            when stated.model is null or (stated.kind = 'cost' and stated.provider_api_key_id is null)
+            when
+                stated.model is null
+                or (stated.kind = 'cost' and stated.provider_api_key_id is null)
                 then coalesce(bool_and(projects.is_bypass), false)
             else coalesce(bool_and(settled.is_bypass), bool_and(projects.is_bypass), false)
         end as is_bypass,

@@ -4,7 +4,9 @@
 -- Projects are compared where every record of the month is known to be of one; else the account is.
 
 -- Tools are billed without the model that used them.
-{%- set tools = "('web_search_calls', 'file_search_calls', 'maps_grounding_calls', 'code_sessions', 'tool_calls')" %}
+{%- set tools %}(
+    'web_search_calls', 'file_search_calls', 'maps_grounding_calls', 'code_sessions', 'tool_calls'
+){% endset %}
 
 with stated as (
     select
@@ -208,6 +210,10 @@ together as (
     select * from theirs
 ),
 
+{%- set quantities = [
+    "gateway", "local_gateway", "usage", "cost", "usage_bypass", "cost_bypass", "unpriced",
+] %}
+
 summed as (
     select
         provider_date,
@@ -218,7 +224,7 @@ summed as (
         service_tier,
         is_batch,
         currency,
-        {% for name in ["gateway", "local_gateway", "usage", "cost", "usage_bypass", "cost_bypass", "unpriced"] + unbilled_classes() -%}
+        {% for name in quantities + unbilled_classes() -%}
         cast(sum({{ name }}_quantity) as decimal(26, 6)) as {{ name }}_quantity,
         {% endfor -%}
         {% for name in ["gateway_amount", "local_gateway_amount", "cost_amount"] -%}
