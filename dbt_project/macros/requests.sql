@@ -1,7 +1,13 @@
 {#- The UTC days of request_reconciliation to build, or none for every day. A request and its record
     lie a day apart at most, and who else may claim the record another: what changed on a day
-    reaches two days either way. What is pending is judged anew by every clock. -#}
+    reaches two days either way. What is pending is judged anew by every clock. Where no application
+    ever logged anything there is nothing to compare, and no usage is read. -#}
 {% macro request_days() -%}
+    {%- if execute and target.name != "lint" and model.resource_type != "unit_test" -%}
+        {%- if not run_query("select 1 from raw.app__requests limit 1").rows -%}
+            {{ return([]) }}
+        {%- endif -%}
+    {%- endif -%}
     {%- set touched = touched_days(raw_usage_tables() + ["app__requests", "price_sets", "owners"]) -%}
     {%- if touched is none or not execute or model.resource_type == "unit_test" -%}
         {{ return(touched) }}
