@@ -146,6 +146,8 @@ def _help_without_command(context: typer.Context) -> None:
         raise typer.Exit(DONE)
 
 
+# The year of what has no end.
+_OPEN_YEAR = 9999
 _WAIT_HELP = "How long to wait while another run writes the warehouse: 90s, 5m, 1h."
 
 
@@ -729,6 +731,116 @@ def verify(
     return DONE
 
 
+class StatementKind(StrEnum):
+    """What `statement` issues."""
+
+    statement = "statement"
+    receipt = "receipt"
+    proforma = "proforma"
+    statutory = "statutory"
+
+
+@app.command(epilog=_ANYWHERE, short_help="Issue a month's statement, receipt or invoice.")
+def statement(
+    context: typer.Context,
+    month: Annotated[str, typer.Argument(metavar="MONTH", help="Such as 2026-10.")],
+    account: Annotated[str, typer.Option("--account", metavar="ID", help="Whose month it is.")],
+    kind: Annotated[
+        StatementKind, typer.Option("--kind", help="receipt: of payments; statutory: of a close.")
+    ] = StatementKind.statement,
+    team: Annotated[
+        str | None, typer.Option("--team", metavar="ID", help="Only what this team bears.")
+    ] = None,
+    currency: Annotated[
+        str | None, typer.Option("--currency", metavar="CODE", help="Where there are several.")
+    ] = None,
+    tax_rate: Annotated[
+        str | None, typer.Option("--tax-rate", metavar="SHARE", help="Such as 0.19. [none stated]")
+    ] = None,
+) -> int:
+    """Issue a document as PDF and CSV in HOME/statements/<account>, numbered without gaps.
+
+    The same figures give the same number and the same bytes again; other figures give a new number
+    that supersedes the former. marts.statements lists them with the next run.
+    """
+    from orchestration.warehouse.close import read_month
+    from orchestration.warehouse.statements import Request, issue_statement
+
+    runtime: Runtime = context.obj.runtime()
+    done = issue_statement(
+        runtime,
+        Request(
+            month=read_month(month),
+            account=account,
+            kind=kind.value,
+            team=team,
+            currency=currency.upper() if currency else None,
+            tax_rate=_share(tax_rate) if tax_rate is not None else None,
+        ),
+    )
+    word = "issued" if done.is_new else "again"
+    instead = f", in place of {done.supersedes}" if done.is_new and done.supersedes else ""
+    say(f"{word:8} {done.number}: {terminal.money(done.total)} {done.currency}{instead}")
+    say(f"pdf      {_short(done.pdf)}")
+    say(f"csv      {_short(done.csv)}")
+    return DONE
+
+
+def _share(text: str) -> Decimal:
+    try:
+        share = Decimal(text)
+    except ArithmeticError as error:
+        raise ConfigurationError(f"--tax-rate {text}: write a share such as 0.19") from error
+    if not 0 <= share < 1:
+        raise ConfigurationError(f"--tax-rate {text}: write a share from 0 to 1, such as 0.19")
+    return share
+
+
+@app.command(epilog=_ANYWHERE, short_help="What a month would have cost at other prices.")
+def rerate(
+    context: typer.Context,
+    month: Annotated[str, typer.Argument(metavar="MONTH", help="Such as 2026-10.")],
+    prices: Annotated[
+        str,
+        typer.Option(
+            "--prices",
+            metavar="ID",
+            help="A catalog (litellm), the same at a day (litellm@2026-09-25), or a snapshot.",
+        ),
+    ],
+    account: Annotated[
+        str | None, typer.Option("--account", metavar="ID", help="Only this account.")
+    ] = None,
+    form: Annotated[Format, typer.Option("--format", help="table, csv or json.")] = Format.table,
+    is_raw: Annotated[
+        bool, typer.Option("--raw", help="CSV: leave text as it is that looks like a formula.")
+    ] = False,
+) -> int:
+    """Show a month's usage at its own list prices and at others; no fact is changed.
+
+    What has no price among the others is counted and in neither amount.
+    """
+    from orchestration.warehouse.close import read_month
+    from orchestration.warehouse.rerate import COLUMNS
+    from orchestration.warehouse.rerate import rerate as rerate_month
+
+    if form is Format.parquet:
+        raise ConfigurationError("--format parquet: rerate answers as table, csv or json")
+    catalog, found = rerate_month(
+        context.obj.runtime(), month=read_month(month), prices=prices, account=account
+    )
+    rows = [each.row for each in found]
+    if form is Format.csv:
+        terminal.write_csv(COLUMNS, rows, sys.stdout, is_raw=is_raw)
+    elif form is Format.json:
+        terminal.write_json(COLUMNS, rows, sys.stdout)
+    else:
+        as_of = "now" if catalog.at.year == _OPEN_YEAR else terminal.moment(catalog.at)
+        say(f"{month} at the prices of {terminal.printable(catalog.source)} as of {as_of}")
+        terminal.write_table(COLUMNS, rows, sys.stdout)
+    return DONE
+
+
 @app.command(epilog=_ANYWHERE, short_help="Build the warehouse anew from landing alone.")
 def rebuild(
     context: typer.Context,
@@ -798,13 +910,19 @@ def backup(
 ) -> int:
     """Copy landing, packets, statements, seeds and tollbook.yml, with the sha256 of every file.
 
+    First runs what is due.
     backup.json also has a digest of every mart, by which `tollbook restore` proves itself. Secrets
     are in no file: tollbook.yml names variables.
     """
     from orchestration.warehouse.backup import write_backup
+    from orchestration.warehouse.reading import has_news
 
     runtime: Runtime = context.obj.runtime()
     patience = _Patience(wait, default=_RUN_INTERVAL)
+    news = patience.try_until_free(lambda: has_news(runtime))
+    # What lies in landing and is not built yet would make the restored marts others.
+    if news is not None and not _ran(runtime, reason=news, wait=patience.left):
+        return FAILED
     with terminal.Progress() as progress:
         done = patience.try_until_free(lambda: write_backup(runtime, folder, progress=progress))
     say(f"backup   {folder}: {done.files:,} files, {done.size:,} bytes, {len(done.digests)} marts")

@@ -17,6 +17,8 @@ from itertools import groupby, islice
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TextIO
 
+from orchestration.core.spreadsheets import without_formula
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -58,8 +60,6 @@ NAME_CHARACTERS = 56
 FILES_SHOWN, PROVIDERS_SHOWN, TEAMS_SHOWN, WALLETS_SHOWN, LINES_NAMED = 6, 8, 6, 3, 5
 _ROW_COUNTS = ("rows_in", "rows_loaded", "rows_already_known", "rows_quarantined")
 _FILE_COLUMNS = ("file", "in", "loaded", "known", "quarantined")
-# A spreadsheet takes a text that begins with one of these as a formula, or hides what follows.
-_FORMULA_STARTS = frozenset("=+-@\t\r\0")
 # Two-column characters, so that tables with them stay aligned.
 _WIDE = frozenset("WF")
 
@@ -226,16 +226,6 @@ def plain(value: Any) -> str:
 
 
 # ---------------------------------------------------------------- CSV and JSON
-
-
-def without_formula(text: str) -> str:
-    """The text so that no spreadsheet takes it for a formula: a leading ' where it would."""
-    for character in text:
-        if character in _FORMULA_STARTS:
-            return "'" + text
-        if not character.isspace():
-            return text
-    return text
 
 
 def write_csv(

@@ -47,6 +47,20 @@ adjusted as (
     group by account_id, billing_month
 ),
 
+invoiced as (
+    select
+        accruals.account_id,
+        accruals.billing_month,
+        accounts.currency,
+        sum(accruals.invoiced_amount) as invoiced_amount
+    from {{ ref('accruals') }} as accruals
+    inner join accounts
+        on
+            accruals.account_id = accounts.account_id
+            and accruals.currency = accounts.currency
+    group by accruals.account_id, accruals.billing_month, accounts.currency
+),
+
 closed as (
     select * from {{ ref('int_periods__closed') }}
 ),
@@ -95,7 +109,11 @@ final as (
             when months.billing_month <= closed.closed_through then null
             else coalesce(adjusted.adjustments_amount, 0)
         end as decimal(38, 18)) as adjustments_amount,
-        cast(frozen.invoiced_amount as decimal(38, 18)) as invoiced_amount,
+        cast(case
+            when frozen.close_id is not null then frozen.invoiced_amount
+            when months.billing_month <= closed.closed_through then null
+            else invoiced.invoiced_amount
+        end as decimal(38, 18)) as invoiced_amount,
         cast(case
             when months.billing_month <= closed.closed_through then 0
             else coalesce(exceptions.blocking_exceptions, 0)
@@ -111,6 +129,10 @@ final as (
         on months.account_id = facts.account_id and months.billing_month = facts.billing_month
     left join adjusted
         on months.account_id = adjusted.account_id and months.billing_month = adjusted.billing_month
+    left join invoiced
+        on
+            months.account_id = invoiced.account_id
+            and months.billing_month = invoiced.billing_month
     left join exceptions
         on
             months.account_id = exceptions.account_id

@@ -298,7 +298,7 @@ STATEMENT_FIELDS = (
     FieldRule("supersedes", "text"),
     FieldRule("content_sha256", "text", is_required=True),
     FieldRule("file_sha256", "text", is_required=True),
-    FieldRule("pdf_sha256", "text", is_required=True),
+    FieldRule("csv_sha256", "text", is_required=True),
 )
 
 

@@ -288,6 +288,45 @@ def write_manifest(packet: Path, manifest: dict[str, Any]) -> None:
     (packet / "SHA256SUMS").write_bytes(sums_text(manifest["files"], digest))
 
 
+def test_statements_have_numbers_without_gaps_and_the_same_bytes_again(story: Story) -> None:
+    state = ["statement", "2026-10", "--account", "hq/main"]
+    first = tollbook(story.home, *state, day=LATE)
+    files = {path.name: path.read_bytes() for path in story.home.path.glob("statements/*/*")}
+    again = tollbook(story.home, *state, day="2026-12-01")
+    taxed = tollbook(story.home, *state, "--tax-rate", "0.19", day=LATE)
+    receipt = tollbook(story.home, *state, "--kind", "receipt", day=LATE)
+    legal = tollbook(story.home, *state, "--kind", "statutory", day=LATE)
+    nobody = tollbook(story.home, "statement", "2026-10", "--account", "no", day=LATE)
+
+    assert first[0] == cli.DONE, first
+    assert "issued   hq%2Fmain-S00001: 4.80" in first[1]
+    assert "again    hq%2Fmain-S00001: 4.80" in again[1]
+    assert set(files) == {"hq%2Fmain-S00001.pdf", "hq%2Fmain-S00001.csv"}
+    for path in story.home.path.glob("statements/*/*S00001*"):
+        assert path.read_bytes() == files[path.name]
+    lines = [line.split(",") for line in files["hq%2Fmain-S00001.csv"].decode().splitlines()]
+    assert [line[5] for line in lines[1:]] == ["0.20", "3.00", "0.50", "0.94", "0.16", "4.80"]
+    assert "hq%2Fmain-S00002: 5.71" in taxed[1]
+    assert "in place of hq%2Fmain-S00001" in taxed[1]
+    assert "hq%2Fmain-R00001: 21.10" in receipt[1]
+    assert (legal[0], "write them into seeds/accounts.csv" in legal[1]) == (cli.WRONG_USE, True)
+    assert (nobody[0], "accounts with that month: hq/main" in nobody[1]) == (cli.WRONG_USE, True)
+
+
+def test_a_month_at_other_prices_is_a_report(story: Story) -> None:
+    arguments = ["rerate", "2026-10", "--format", "csv", "--prices"]
+    code, said = tollbook(story.home, *arguments, "litellm", day=LATE)
+    unknown = tollbook(story.home, *arguments, "none", day=LATE)
+
+    assert code == cli.DONE, said
+    header, row = said.splitlines()
+    named = dict(zip(header.split(","), row.split(","), strict=True))
+    # The corrected call and the late one included: the facts as they are now.
+    assert Decimal(named["list_cost"]) == Decimal(named["rerated_cost"]) == Decimal("4.1")
+    assert Decimal(named["difference"]) == 0
+    assert (unknown[0], "no such prices; catalogs are litellm" in unknown[1]) == (2, True)
+
+
 def test_a_backup_restores_the_closed_month(story: Story, tmp_path: Path) -> None:
     """From landing, seeds and settings alone: every mart is the same, the closed month too."""
     backup, home = tmp_path / "backup", tmp_path / "new" / "home"
