@@ -22,9 +22,12 @@ from orchestration.defs.sync import (
     every_three_minutes,
     every_week,
     landing_sensor,
+    month_end_review,
     rebuild_days_job,
     retention_job,
+    review_job,
     sync_job,
+    weekly_review,
 )
 from orchestration.warehouse.transform import ensure_manifest
 
@@ -57,8 +60,20 @@ def build_code_location(runtime: Runtime, tollbook: Tollbook) -> CodeLocation:
             publish_asset(published_from),
         ],
         asset_checks=[checks],
-        jobs=[*jobs(models, checks, extracts), sync_job, rebuild_days_job, retention_job],
-        schedules=[hourly_schedule(), every_three_minutes, every_week],
+        jobs=[
+            *jobs(models, checks, extracts),
+            sync_job,
+            rebuild_days_job,
+            retention_job,
+            review_job,
+        ],
+        schedules=[
+            hourly_schedule(),
+            every_three_minutes,
+            every_week,
+            weekly_review,
+            month_end_review,
+        ],
         sensors=[landing_sensor(runtime)],
         resources={"tollbook": tollbook},
         executor=dg.in_process_executor,

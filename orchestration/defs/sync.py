@@ -1,4 +1,4 @@
-"""The jobs beside the hourly one: five-minute sync, days built again, retention; their starts."""
+"""The jobs beside the hourly one: sync, days built again, retention, reviews; their starts."""
 
 import dagster as dg
 
@@ -7,9 +7,12 @@ from orchestration.defs.assets import PUBLISHED, WAREHOUSE_POOL
 from orchestration.defs.jobs import HOURLY
 from orchestration.defs.resources import Tollbook
 from orchestration.defs.steps import refuse_failed_checks
+from orchestration.warehouse.reviews import MONTH_END, WEEKLY, due_reviews
 
-SYNC, REBUILD_DAYS, RETENTION = "sync", "rebuild_days", "retention"
+SYNC, REBUILD_DAYS, RETENTION, REVIEW = "sync", "rebuild_days", "retention", "review"
 SENSOR_SECONDS = 60
+# Lines of a review that are shown; marts.reviews has all.
+_TOLD = 50
 
 
 @dg.op(pool=WAREHOUSE_POOL)
@@ -52,6 +55,24 @@ def retain_by_settings(context: dg.OpExecutionContext, tollbook: Tollbook) -> No
         _record(context, steps.log.changed, steps.publish().version)
 
 
+@dg.op(
+    config_schema={
+        "kind": dg.Field(str, default_value=WEEKLY, description="weekly or month_end."),
+    },
+)
+def tell_reviews(context: dg.OpExecutionContext, tollbook: Tollbook) -> None:
+    """Name what a review has to look at; marts.reviews has the rows, decisions end them."""
+    found = due_reviews(tollbook.runtime(), context.op_config["kind"])
+    lines = [f"- {account}, {due}: {event}" for account, due, _, event in found]
+    context.log.info("\n".join([f"{len(found)} reviews are due", *lines[:_TOLD]]))
+    context.log_event(
+        dg.AssetMaterialization(
+            dg.AssetKey(["marts", "reviews"]),
+            metadata={"due": len(found), "what": dg.MetadataValue.md("\n".join(lines[:_TOLD]))},
+        )
+    )
+
+
 def _record(context: dg.OpExecutionContext, tables: list[str], version: int) -> None:
     """Show in the catalogue what was written, as the hourly run does."""
     for table in tables:
@@ -77,6 +98,26 @@ def retention_job() -> None:
     retain_by_settings()
 
 
+@dg.job(name=REVIEW, executor_def=dg.in_process_executor)
+def review_job() -> None:
+    """What finance has to look at: the week's light review, or the months to be closed."""
+    tell_reviews()
+
+
+def _review(kind: str) -> dict[str, object]:
+    return {"ops": {"tell_reviews": {"config": {"kind": kind}}}}
+
+
+weekly_review = dg.ScheduleDefinition(
+    name="weekly_review", job=review_job, cron_schedule="0 6 * * MON", run_config=_review(WEEKLY)
+)
+# Logs of a month's last day are complete by its second.
+month_end_review = dg.ScheduleDefinition(
+    name="month_end_review",
+    job=review_job,
+    cron_schedule="0 6 2 * *",
+    run_config=_review(MONTH_END),
+)
 every_week = dg.ScheduleDefinition(
     name="every_week", job=retention_job, cron_schedule="35 3 * * SUN"
 )

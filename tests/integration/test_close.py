@@ -19,6 +19,7 @@ from integration.homes import Home, differing, query
 from orchestration import cli
 from orchestration.warehouse.packet import SELF, as_json, sums_text
 from orchestration.warehouse.packet_check import verify_packet
+from orchestration.warehouse.reviews import MONTH_END, WEEKLY, due_reviews
 
 SEARCH, SHOP, ORPHAN = (letter * 64 for letter in "abc")
 FIRST, LATE = "2026-11-05", "2026-11-09"
@@ -325,6 +326,30 @@ def test_a_month_at_other_prices_is_a_report(story: Story) -> None:
     assert Decimal(named["list_cost"]) == Decimal(named["rerated_cost"]) == Decimal("4.1")
     assert Decimal(named["difference"]) == 0
     assert (unknown[0], "no such prices; catalogs are litellm" in unknown[1]) == (2, True)
+
+
+def test_reviews_name_what_is_to_be_looked_at(story: Story) -> None:
+    home = Home(story.home.path, f"{LATE}T09:00:00Z")
+
+    weekly, month_end = (due_reviews(home.runtime, kind) for kind in (WEEKLY, MONTH_END))
+
+    # October is closed, November is not over; the wallet was topped up in October.
+    assert month_end == []
+    assert (
+        "hq/main",
+        date(2026, 11, 9),
+        "weekly",
+        "Spend of the week from 2026-11-02",
+    ) not in weekly
+    assert query(
+        home.published,
+        "select review_kind, due_date, status from marts.reviews "
+        "where subject_type in ('period', 'wallet_entry') order by all",
+    ) == [
+        ("month_end", date(2026, 11, 1), "done"),
+        ("month_end", date(2026, 12, 1), "due"),
+        ("wallet_movement", date(2026, 10, 2), "due"),
+    ]
 
 
 def test_a_backup_restores_the_closed_month(story: Story, tmp_path: Path) -> None:

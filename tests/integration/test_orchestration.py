@@ -183,7 +183,8 @@ def test_whatever_writes_the_warehouse_shares_one_slot(
 
 def test_jobs_schedules_and_the_sensor(definitions: dg.Definitions) -> None:
     repository = definitions.get_repository_def()
-    alone = ("hourly", "load", "build", "check", "publish", "sync", "rebuild_days", "retention")
+    steps = ("load", "build", "check", "publish")
+    alone = ("hourly", *steps, "sync", "rebuild_days", "retention", "review")
 
     names = {job.name for job in repository.get_all_jobs() if job.name != "__ASSET_JOB"}
     assert names == set(alone)
@@ -194,6 +195,8 @@ def test_jobs_schedules_and_the_sensor(definitions: dg.Definitions) -> None:
         ("every_hour", "hourly", "5 * * * *"),
         ("every_three_minutes", "sync", "*/3 * * * *"),
         ("every_week", "retention", "35 3 * * SUN"),
+        ("weekly_review", "review", "0 6 * * MON"),
+        ("month_end_review", "review", "0 6 2 * *"),
     }
     (sensor,) = repository.sensor_defs
     assert (sensor.name, sensor.job_name) == ("landing_folder", "hourly")
