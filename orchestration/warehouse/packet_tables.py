@@ -25,13 +25,14 @@ _NOT_EXPORTED = (
     "source_file",
     "source_line",
 )
-# Marts that go into a packet where this version has them, with the column their month is found by.
+# Marts that go into a packet where this version has them, with the column their month is found by
+# where they have no billing_month.
 _OF_MONTH = {
     "exceptions": "billing_month",
     "wallet_ledger": "billing_month",
     "accruals": "billing_month",
     "chargeback_adjustments": "billing_month",
-    "request_reconciliation": "billing_month",
+    "request_reconciliation": "occurred_at",
     "provider_reconciliation": "provider_date",
     "wallet_reconciliation": "window_from_at",
     "disputes": "occurred_at",
@@ -172,12 +173,16 @@ def invoice_keys_sql(*, account: str, month: str) -> str:
             and coalesce(period_end, cast(issued_at as date)) >= date '{month}-01'
             and (
                 provider_account_id is null
-                or provider_account_id in (
-                    select provider_account_id from marts.usage_records
-                    where account_id = {quoted(account)} and billing_month = {quoted(month)}
-                        and {_days_of(month)}
-                )
+                or provider_account_id in ({_provider_accounts(account, month)})
             )
+        """
+
+
+def _provider_accounts(account: str, month: str) -> str:
+    return f"""
+        select provider_account_id from marts.usage_records
+        where account_id = {quoted(account)} and billing_month = {quoted(month)}
+            and {_days_of(month)}
         """
 
 
@@ -227,14 +232,20 @@ def _recharges(*, account: str, month: str) -> PacketTable:
 def _month_tables(columns: dict[str, list[str]], *, account: str, month: str) -> list[PacketTable]:
     tables = []
     for name, column in _OF_MONTH.items():
-        if column not in columns.get(name, ()):
+        known = columns.get(name, ())
+        if "account_id" in known:
+            of_account = f"account_id = {quoted(account)}"
+        elif "provider_account_id" in known:
+            of_account = f"provider_account_id in ({_provider_accounts(account, month)})"
+        else:
+            # Whose its rows are is not said, and nobody's packet holds what is another's.
             continue
-        of_account = f"account_id = {quoted(account)}" if "account_id" in columns[name] else "true"
-        in_month = (
-            f"{column} = {quoted(month)}"
-            if column == "billing_month"
-            else f"strftime({column}, '%Y-%m') = {quoted(month)}"
-        )
+        if "billing_month" in known:
+            in_month = f"billing_month = {quoted(month)}"
+        elif column in known:
+            in_month = f"strftime({column}, '%Y-%m') = {quoted(month)}"
+        else:
+            continue
         title = name.replace("_", " ").capitalize()
         sql = f"select * from marts.{name} where {of_account} and {in_month} order by all"
         tables.append(PacketTable(name, title, sql))
