@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from orchestration.warehouse.reading import (
         InvoiceVerdict,
         OpenExceptions,
+        PeriodStatus,
         RefusedBatch,
         RefusedFile,
         RefusedRow,
@@ -47,6 +48,8 @@ if TYPE_CHECKING:
 
 # Rows a table shows; the other formats give all.
 TABLE_ROWS = 200
+# Months that `status` lists.
+PERIODS_SHOWN = 24
 # A text cell longer than this is cut in a table, and the cut is visible; numbers never are.
 CELL_CHARACTERS = 80
 # Something is said at least this often while a run is busy; the contract asks for five seconds.
@@ -532,8 +535,26 @@ def status_lines(status: Status) -> list[str]:
     headers = ["source", "status", "last event", "last load", "lag", "rows", "quarantined"]
     lines += table([*headers, "rejected"], rows, right="llllrrrr") if rows else []
     lines += [] if rows else ["Sources: none is configured"]
+    lines += _period_lines(status.periods)
     lines += ["", *exception_lines(status.exceptions), "", *_check_lines(status)]
     return [*lines, "", *_run_lines(status.runs)]
+
+
+def _period_lines(periods: list[PeriodStatus]) -> list[str]:
+    """Which months are open, the latest of them, and what keeps each from being closed."""
+    rows = [
+        [
+            shortened(printable(each.account_id), 28),
+            each.billing_month,
+            each.status,
+            "-" if each.billed_cost is None else f"{money(each.billed_cost)} {each.currency}",
+            "-" if not each.adjustments else money(each.adjustments),
+            count(each.blocking_exceptions) if each.status == "open" else "",
+        ]
+        for each in periods[-PERIODS_SHOWN:]
+    ]
+    headers = ["account", "month", "period", "billed", "corrections", "blocking"]
+    return ["", *table(headers, rows, right="lllrrr")] if rows else []
 
 
 def _minute(at: datetime | None) -> str:

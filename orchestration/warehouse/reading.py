@@ -484,6 +484,19 @@ class FailedCheck:
 
 
 @dataclass(frozen=True, slots=True)
+class PeriodStatus:
+    """A month that is open, or the last one an account has closed."""
+
+    account_id: str
+    billing_month: str
+    status: str
+    billed_cost: Decimal | None
+    adjustments: Decimal | None
+    blocking_exceptions: int
+    currency: str
+
+
+@dataclass(frozen=True, slots=True)
 class Status:
     """How the published warehouse stands."""
 
@@ -495,6 +508,7 @@ class Status:
     exceptions: list[OpenExceptions] = field(default_factory=list)
     runs: list[RunStatus] = field(default_factory=list)
     failed_checks: list[FailedCheck] = field(default_factory=list)
+    periods: list[PeriodStatus] = field(default_factory=list)
 
     @property
     def blocking_exceptions(self) -> int:
@@ -523,6 +537,7 @@ def read_status(runtime: Runtime) -> Status:
             exceptions=_exceptions(connection, tables),
             runs=_runs(connection),
             failed_checks=_failed_checks(connection),
+            periods=_periods(connection, tables),
         )
 
 
@@ -539,6 +554,22 @@ def _sources(connection: duckdb.DuckDBPyConnection) -> list[SourceStatus]:
         order by source
         """).fetchall()
     return [SourceStatus(*row) for row in rows]
+
+
+def _periods(connection: duckdb.DuckDBPyConnection, tables: set[str]) -> list[PeriodStatus]:
+    """Every open month, and the last closed one of each account."""
+    if "marts.periods" not in tables:
+        return []
+    rows = connection.execute("""
+        select account_id, billing_month, status, billed_cost, adjustments_amount,
+            blocking_exceptions, currency
+        from marts.periods
+        qualify status = 'open' or row_number() over (
+            partition by account_id, status order by billing_month desc
+        ) = 1
+        order by account_id, billing_month
+        """).fetchall()
+    return [PeriodStatus(*row) for row in rows]
 
 
 def _runs(connection: duckdb.DuckDBPyConnection) -> list[RunStatus]:
