@@ -42,7 +42,7 @@ test: $(STAMP) ## Lint, type-check and run every test.
 lint-sql: $(STAMP) ## Lint the SQL models.
 	TOLLBOOK_DATABASE=:memory: TOLLBOOK_TEMP=target/tmp $(BIN)/sqlfluff lint models tests/dbt
 
-.PHONY: bench bench-quick bench-full
+.PHONY: bench bench-quick bench-full bench-accuracy
 bench: $(STAMP) ## Measure every bench beside its anchor, in minutes; writes docs/performance.md.
 	$(BIN)/python bench/run.py
 
@@ -51,6 +51,9 @@ bench-quick: $(STAMP) ## Check that every bench still gives the right results; m
 
 bench-full: $(STAMP) ## The sizes of the goals, up to 100 M rows; hours, and 50 GB of disk.
 	$(BIN)/python bench/run.py --full
+
+bench-accuracy: $(STAMP) ## Plant faults in 200 invented months and see which are found.
+	$(BIN)/python bench/accuracy/run.py --write
 
 .PHONY: lock
 lock: ## Resolve the dependencies anew.

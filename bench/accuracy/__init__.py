@@ -1,0 +1,1 @@
+"""Faults planted in invented months, and which of them the pipeline finds."""

@@ -1,0 +1,68 @@
+"""Months of some companies as homes of the pipeline."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import yaml
+
+from accuracy import wallets
+from accuracy.faults import LOOKALIKES, PLANTS
+from accuracy.files import write_home
+from accuracy.world import World
+from orchestration.config import read_runtime
+from orchestration.defs.steps import RunLog, Steps
+
+# Past every lateness, so that all days are final and nothing is pending.
+AS_OF = "2026-11-12T00:00:00Z"
+CALLS_OF_A_WORLD = 120
+LOOKALIKES_TO_A_FAULT = 10
+_AT_REST = 1_700_000_000
+
+
+def all_faults() -> list[str]:
+    """The codes of faults.yml."""
+    listed = yaml.safe_load((Path(__file__).parent / "faults.yml").read_text())
+    return [each["code"] for each in listed]
+
+
+def make_world(seed: int, faults: Sequence[str], plants: int) -> World:
+    """A month with faults; none at all make it a clean one."""
+    world = World.create(seed)
+    for _ in range(CALLS_OF_A_WORLD):
+        world.happen(world.call())
+    prepaid = world.prepaid = wallets.Prepaid(world)
+    for _ in range(CALLS_OF_A_WORLD):
+        prepaid.use(world.call(key=wallets.router_key(world)))
+    for code in faults:
+        for _ in range(plants):
+            if code in PLANTS:
+                PLANTS[code](world, code)
+            else:
+                wallets.PLANTS[code](prepaid, code)
+    for _ in range(LOOKALIKES_TO_A_FAULT * plants):
+        for plant in LOOKALIKES.values():
+            plant(world)
+        for alike in wallets.LOOKALIKES.values():
+            alike(prepaid)
+        world.lookalikes += len(LOOKALIKES) + len(wallets.LOOKALIKES)
+    world.rng.shuffle(world.rows)
+    return world
+
+
+def run_home(home: Path, worlds: Sequence[World]) -> None:
+    """Run the pipeline once on the files of some companies."""
+    os.environ.setdefault("BENCH_KEY", "unused")
+    write_home(home, worlds)
+    for path in (home / "landing").rglob("*"):
+        if path.is_file():
+            os.utime(path, (_AT_REST, _AT_REST))
+    runtime = read_runtime(config=home / "tollbook.yml", home=home, as_of=AS_OF)
+    steps = Steps(runtime=runtime, run="bench", log=RunLog(), progress=lambda _line: None)
+    report = steps.load()
+    refused = [batch for batch in report.batches if batch.status != "loaded"]
+    if refused or report.total("rows_quarantined"):
+        raise AssertionError(f"not everything was loaded: {refused[:2]}")
+    steps.build()

@@ -1,0 +1,233 @@
+"""What the pipeline said of some worlds, held against the truth about them."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from accuracy.files import exact_amounts, invoice_lines, invoice_number
+from accuracy.world import Finding, World
+
+# Beyond this a part of an invoice line's variance is an exception of its own.
+INVOICE_TOLERANCE = Decimal("0.01")
+CAPTURE_RATE = Decimal("0.95")
+
+
+@dataclass(slots=True)
+class Score:
+    """How one type of fault was found.
+
+    Attributes:
+        planted: How often it was planted.
+        found: How many of these were found, under the right name.
+        exact: How many of the found had the very amount.
+        false: How often its name was called without a cause.
+    """
+
+    planted: int = 0
+    found: int = 0
+    exact: int = 0
+    false: int = 0
+    examples: list[str] = field(default_factory=list)
+
+    def add(self, other: Score) -> None:
+        """Take another home's figures in."""
+        self.planted += other.planted
+        self.found += other.found
+        self.exact += other.exact
+        self.false += other.false
+        self.examples += other.examples
+
+    @property
+    def recall(self) -> float:
+        """Share of the planted that was found."""
+        return self.found / self.planted if self.planted else 1.0
+
+    @property
+    def precision(self) -> float:
+        """Share of what was called so that is so."""
+        called = self.found + self.false
+        return self.found / called if called else 1.0
+
+
+def found_in(home: Path) -> list[dict[str, Any]]:
+    """Every exception, with the account it stands on."""
+    with duckdb.connect(str(home / "warehouse.duckdb"), read_only=True) as connection:
+        rows = connection.execute(
+            "select exception_type, severity, account_id, billing_month, subject_id, "
+            "amount_at_stake, evidence from marts.exceptions order by all"
+        )
+        names = [column[0] for column in rows.description or ()]
+        return [dict(zip(names, row, strict=True)) for row in rows.fetchall()]
+
+
+def expected_of(world: World) -> list[Finding]:
+    """What is to be found in a world: planted faults of one subject together are one exception."""
+    together: dict[tuple[str, str], list[Finding]] = defaultdict(list)
+    for each in [*world.findings, *_of_invoice(world), *_of_days(world)]:
+        together[each.exception_type, each.subject].append(each)
+    return [_one(group) for group in together.values()]
+
+
+def _one(group: list[Finding]) -> Finding:
+    known = [each.amount for each in group if each.amount is not None]
+    first = group[0]
+    amount = sum(known, Decimal(0)) if known else None
+    return Finding(first.fault, first.exception_type, first.subject, amount)
+
+
+def _of_invoice(world: World) -> Iterator[Finding]:
+    """Causes beyond the invoice's tolerance are exceptions of their own."""
+    sums: dict[tuple[str, str], Decimal] = defaultdict(Decimal)
+    for each in world.causes:
+        sums[each.line, each.name] += each.amount
+    numbers = {row["description"]: row["line_no"] for row in invoice_lines(world)}
+    for (line, cause), amount in sums.items():
+        if abs(amount) > INVOICE_TOLERANCE:
+            subject = f"{invoice_number(world)}/{numbers[line]}/{cause}"
+            yield Finding(f"invoice:{cause}", "invoice_variance", subject, abs(amount))
+
+
+def _of_days(world: World) -> Iterator[Finding]:
+    """Days of which the gateway saw too little of what the provider charged."""
+    charged: dict[str, Decimal] = defaultdict(Decimal)
+    seen: dict[str, Decimal] = defaultdict(Decimal)
+    for call, _ in world.billed:
+        charged[f"{call.ended_at:%Y-%m-%d}"] += call.cost
+    for call in world.recorded:
+        seen[f"{call.ended_at:%Y-%m-%d}"] += call.cost
+    for day, amount in charged.items():
+        if seen[day] < CAPTURE_RATE * amount:
+            subject = f"{world.provider_account}/{day}"
+            yield Finding("day:capture", "capture_rate_low", subject, amount - seen[day])
+
+
+def judge(worlds: Iterable[World], found: list[dict[str, Any]]) -> dict[str, Score]:
+    """Scores by exception type."""
+    scores: dict[str, Score] = defaultdict(Score)
+    left = list(found)
+    for world in worlds:
+        for finding in expected_of(world):
+            score = scores[finding.exception_type]
+            score.planted += 1
+            match = next((row for row in left if _fits(row, finding, world)), None)
+            if match is None:
+                score.examples.append(f"missed {finding}")
+                continue
+            left.remove(match)
+            score.found += 1
+            if match["amount_at_stake"] == finding.amount:
+                score.exact += 1
+            else:
+                score.examples.append(f"amount {match['amount_at_stake']} of {finding}")
+    for row in left:
+        score = scores[row["exception_type"]]
+        score.false += 1
+        score.examples.append(f"false {row}")
+    return dict(scores)
+
+
+def _fits(row: dict[str, Any], finding: Finding, world: World) -> bool:
+    return (
+        row["exception_type"] == finding.exception_type
+        and finding.subject in row["subject_id"]
+        and (row["account_id"] == "unassigned" or row["account_id"].startswith(world.name))
+    )
+
+
+@dataclass(slots=True)
+class Shares:
+    """How the variance of invoice lines was explained.
+
+    Attributes:
+        lines: Lines compared.
+        rightly: Sum of what was given to the cause that it has.
+        parts: Sum of all parts, whatever their sign.
+        unexplained: Lines of which something was left.
+        not_adding: Lines whose parts are not their variance.
+    """
+
+    lines: int = 0
+    rightly: Decimal = Decimal(0)
+    parts: Decimal = Decimal(0)
+    unexplained: int = 0
+    not_adding: int = 0
+    examples: list[str] = field(default_factory=list)
+
+
+def judge_causes(worlds: Iterable[World], home: Path, shares: Shares) -> None:
+    """Hold the causes of every invoice line against the planted ones."""
+    truth: dict[tuple[str, int], dict[str, Decimal]] = {}
+    for world in worlds:
+        number = invoice_number(world)
+        numbers = {}
+        for row in invoice_lines(world):
+            numbers[row["description"]] = row["line_no"]
+            exact = exact_amounts(world)[row["description"]]
+            truth[number, row["line_no"]] = {"rounding": row["amount"] - exact}
+        for each in world.causes:
+            causes = truth[number, numbers[each.line]]
+            causes[each.name] = causes.get(each.name, Decimal(0)) + each.amount
+    with duckdb.connect(str(home / "warehouse.duckdb"), read_only=True) as connection:
+        found = connection.execute("select * from marts.invoice_reconciliation order by all")
+        names = [column[0] for column in found.description or ()]
+        rows = [dict(zip(names, row, strict=True)) for row in found.fetchall()]
+    for row in rows:
+        expected = truth[row["invoice_number"], row["line_no"]]
+        causes = {
+            name.removesuffix("_amount"): value or Decimal(0)
+            for name, value in row.items()
+            if name.endswith("_amount") and name != "variance_amount"
+        }
+        shares.lines += 1
+        shares.not_adding += sum(causes.values(), Decimal(0)) != row["variance_amount"]
+        shares.unexplained += causes["unexplained"] != 0
+        for name, amount in causes.items():
+            true = expected.get(name, Decimal(0))
+            shares.parts += abs(amount)
+            if amount * true > 0:
+                shares.rightly += min(abs(amount), abs(true))
+            if amount != true:
+                text = f"{row['invoice_number']} {row['description']} {name}: {amount} of {true}"
+                shares.examples.append(text)
+
+
+@dataclass(slots=True)
+class Result:
+    """What all homes together came to.
+
+    Attributes:
+        scores: By exception type.
+        shares: How invoice lines were explained.
+        alarms: Exceptions of warning or error on months without a fault.
+        clean_months, months, lookalikes: How many there were.
+    """
+
+    scores: dict[str, Score] = field(default_factory=lambda: defaultdict(Score))
+    shares: Shares = field(default_factory=Shares)
+    alarms: list[str] = field(default_factory=list)
+    clean_months: int = 0
+    months: int = 0
+    lookalikes: int = 0
+
+    def take(self, worlds: list[World], home: Path) -> None:
+        """Judge one home."""
+        judge_causes(worlds, home, self.shares)
+        found = found_in(home)
+        clean = tuple(world.name for world in worlds if not world.findings)
+        self.alarms += [
+            f"{row['exception_type']} {row['subject_id']} {row['amount_at_stake']}"
+            for row in found
+            if row["account_id"].startswith(clean or ("-",)) and row["severity"] != "info"
+        ]
+        self.clean_months += len(clean)
+        self.months += len(worlds)
+        self.lookalikes += sum(world.lookalikes for world in worlds)
+        for kind, score in judge(worlds, found).items():
+            self.scores[kind].add(score)
