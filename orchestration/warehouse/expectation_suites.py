@@ -14,6 +14,17 @@ COST_STATUSES = ("priced", "free", "cache_hit", "failed", "unpriced", "quantity_
 FUTURE_TOLERANCE = timedelta(days=1)
 
 
+# The causes of a variance in the order in which they are applied (contract, table T6).
+VARIANCE_CAUSES = (
+    *("tax", "fee", "credit", "fx", "time_zone", "period_straddle", "late_usage", "byok"),
+    *("duplicate_usage", "failed_request", "retry_charge", "partial_stream", "missing_usage"),
+    *("bypass_traffic", "model_mapping", "unit_mismatch", "cache_split", "service_tier"),
+    *("context_band", "unpriced", "price_version", "commitment", "markup", "rounding"),
+    "unexplained",
+)
+_CAUSES_SUM = " + ".join(f"coalesce({cause}_amount, 0)" for cause in VARIANCE_CAUSES)
+
+
 @dataclass(frozen=True, slots=True)
 class BuiltIn:
     """One of Great Expectations' own expectations.
@@ -88,7 +99,12 @@ def suites(*, as_of: datetime, days: str = "true") -> tuple[Suite, ...]:
         as_of: The run's clock, UTC where it names no zone.
         days: SQL condition on usage_date: the days in question, in tables that have days.
     """
-    return (_usage_records(as_of, days), _exceptions(), _load_batches())
+    return (
+        _usage_records(as_of, days),
+        _exceptions(),
+        *_reconciliations(days),
+        _load_batches(),
+    )
 
 
 def _usage_records(as_of: datetime, days: str) -> Suite:
@@ -245,6 +261,97 @@ def _exceptions() -> Suite:
                 failing="where exception_type = 'missing_usage_record'",
                 amount="amount_at_stake",
                 shown=("subject_type", "account_id", "billing_month"),
+            ),
+        ),
+    )
+
+
+def _reconciliations(days: str) -> tuple[Suite, ...]:
+    return (
+        Suite(
+            table="marts.request_reconciliation",
+            key="concat(gateway, '/', request_id, ' (', side, ')')",
+            currency="currency",
+            day="usage_date",
+            filter=days,
+            checks=(
+                Check(
+                    name="applications and gateways counted the same tokens",
+                    severity="warning",
+                    meaning=(
+                        "The response's own usage and the usage record of a request differ. At "
+                        "stake is the difference in cost, where both are known."
+                    ),
+                    failing="where match_status = 'token_mismatch'",
+                    amount="abs(cost_delta)",
+                    shown=("model", "input_tokens_delta", "output_tokens_delta", "likely_cause"),
+                ),
+            ),
+        ),
+        Suite(
+            table="marts.provider_reconciliation",
+            key="concat_ws('/', provider_account_id, provider_date, model, unit, service_tier)",
+            currency="currency",
+            checks=(
+                Check(
+                    name="final provider days have no unexplained difference",
+                    severity="warning",
+                    meaning=(
+                        "A provider's usage or cost of a day that will not change any more "
+                        "differs from what the gateways recorded, and no cause is in evidence. At "
+                        "stake is what is left unexplained."
+                    ),
+                    failing="where is_final and abs(unexplained_amount) > 0.01",
+                    amount="abs(unexplained_amount)",
+                    shown=("gateway_amount", "usage_amount", "cost_amount", "variance_amount"),
+                ),
+            ),
+        ),
+        Suite(
+            table="marts.invoice_reconciliation",
+            key="concat_ws('/', vendor, invoice_number, line_no)",
+            currency="currency",
+            checks=(
+                Check(
+                    name="every invoice line is explained",
+                    severity="warning",
+                    meaning=(
+                        "A line bills something else than what was expected, and its causes do "
+                        "not come to the difference. At stake is what is left unexplained."
+                    ),
+                    failing="where status in ('unexplained', 'unmapped')",
+                    amount="coalesce(nullif(abs(unexplained_amount), 0), abs(amount_invoiced))",
+                    shown=("description", "amount_invoiced", "amount_expected", "status"),
+                ),
+                Check(
+                    name="the causes of a line add up to its variance",
+                    severity="hard",
+                    meaning=(
+                        "A cent of an invoice line is in two causes, or in none. At stake is the "
+                        "difference."
+                    ),
+                    failing=f"where variance_amount <> {_CAUSES_SUM}",
+                    amount=f"abs(variance_amount - ({_CAUSES_SUM}))",
+                    shown=("variance_amount",),
+                ),
+            ),
+        ),
+        Suite(
+            table="marts.wallet_reconciliation",
+            key="concat_ws('/', wallet_id, window_from_at)",
+            currency="currency",
+            checks=(
+                Check(
+                    name="wallets were debited what was used",
+                    severity="warning",
+                    meaning=(
+                        "A window's recorded debit is not what the usage records of the window "
+                        "cost. At stake is the difference."
+                    ),
+                    failing="where difference_amount <> 0",
+                    amount="abs(difference_amount)",
+                    shown=("window_to_at", "expected_debit", "recorded_debit", "cause"),
+                ),
             ),
         ),
     )

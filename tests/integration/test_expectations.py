@@ -11,7 +11,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from orchestration.warehouse.expectation_suites import BuiltIn, Check, Suite
+from orchestration.warehouse.expectation_suites import VARIANCE_CAUSES, BuiltIn, Check, Suite
 from orchestration.warehouse.expectations import (
     CheckResult,
     ChecksNotRunError,
@@ -36,9 +36,33 @@ create table marts.exceptions (
     amount_at_stake decimal(38, 18), currency varchar, account_id varchar, billing_month date,
     subject_type varchar, subject_id varchar, evidence varchar
 );
+create table marts.request_reconciliation (
+    gateway varchar, request_id varchar, side varchar, usage_date date, model varchar,
+    match_status varchar, input_tokens_delta bigint, output_tokens_delta bigint,
+    cost_delta decimal(38, 18), currency varchar, likely_cause varchar
+);
+create table marts.provider_reconciliation (
+    provider_date date, provider_account_id varchar, model varchar, unit varchar,
+    service_tier varchar, currency varchar, gateway_amount decimal(38, 18),
+    usage_amount decimal(38, 18), cost_amount decimal(38, 18), variance_amount decimal(38, 18),
+    unexplained_amount decimal(38, 18), is_final boolean
+);
+create table marts.wallet_reconciliation (
+    wallet_id varchar, window_from_at timestamp, window_to_at timestamp, currency varchar,
+    expected_debit decimal(38, 18), recorded_debit decimal(38, 18),
+    difference_amount decimal(38, 18), cause varchar
+);
 create table audit.load_batches (
     load_batch_id bigint, source varchar, file_name varchar, status varchar, rows_in bigint,
     rows_loaded bigint, rows_already_known bigint, rows_quarantined bigint
+);
+"""
+SCHEMA += f"""
+create table marts.invoice_reconciliation (
+    vendor varchar, invoice_number varchar, line_no bigint, description varchar, currency varchar,
+    amount_invoiced decimal(38, 18), amount_expected decimal(38, 18), status varchar,
+    variance_amount decimal(38, 18),
+    {", ".join(f"{cause}_amount decimal(38, 18)" for cause in VARIANCE_CAUSES)}
 );
 """
 USAGE = {
@@ -88,6 +112,9 @@ class Warehouse:
         counts = {"rows_already_known": 0, "rows_quarantined": 0}
         self._insert("audit.load_batches", defaults | counts | values)
 
+    def add(self, table: str, **values: object) -> None:
+        self._insert(f"marts.{table}", values)
+
     def check(self, docs: Path | None = None) -> dict[str, CheckResult]:
         results = run_expectations(
             database=self.path, docs_folder=docs or self.path.parent / "docs", as_of=AS_OF
@@ -115,7 +142,7 @@ def test_clean_warehouse_passes_every_check(warehouse: Warehouse) -> None:
     results = warehouse.check()
 
     assert failed(results) == []
-    assert len(results) == 8
+    assert len(results) == 13
     for result in results.values():
         assert (result.failing_rows, result.amount_at_stake, result.failing_keys) == (0, None, [])
 
@@ -187,6 +214,67 @@ def test_missing_usage_record_is_found_with_subject_and_amount(warehouse: Wareho
     assert (result.severity, result.failing_rows) == ("warning", 2)
     assert result.failing_keys == ["app/req-77", "litellm/2026-10-30/gpt-5"]
     assert result.amount_at_stake == Decimal("1.25")
+
+
+def test_tokens_that_an_application_counted_otherwise_are_found(warehouse: Warehouse) -> None:
+    request = {"gateway": "litellm", "side": "app", "usage_date": date(2026, 10, 31)}
+    request |= {"currency": "USD", "cost_delta": Decimal("-0.25")}
+    warehouse.add("request_reconciliation", **request, request_id="a", match_status="matched")
+    warehouse.add(
+        "request_reconciliation", **request, request_id="b", match_status="token_mismatch"
+    )
+
+    result = warehouse.check()["applications and gateways counted the same tokens"]
+
+    assert (result.severity, result.failing_keys) == ("warning", ["litellm/b (app)"])
+    assert result.amount_at_stake == Decimal("0.25")
+
+
+def test_unexplained_days_and_lines_are_found_with_what_is_left(warehouse: Warehouse) -> None:
+    day = {"provider_date": date(2026, 10, 30), "provider_account_id": "p", "currency": "USD"}
+    left = Decimal("-0.5")
+    warehouse.add("provider_reconciliation", **day, unexplained_amount=left, is_final=False)
+    warehouse.add("provider_reconciliation", **day, unexplained_amount=left, is_final=True)
+    line = {"vendor": "v", "invoice_number": "i", "currency": "USD", "amount_invoiced": 7}
+    warehouse.add("invoice_reconciliation", **line, line_no=1, status="explained")
+    unexplained = {"status": "unexplained", "variance_amount": 3, "unexplained_amount": 2}
+    warehouse.add("invoice_reconciliation", **line, line_no=2, **unexplained, markup_amount=1)
+    warehouse.add("invoice_reconciliation", **line, line_no=3, status="unmapped")
+
+    results = warehouse.check()
+
+    days = results["final provider days have no unexplained difference"]
+    assert (days.failing_keys, days.amount_at_stake) == (["p/2026-10-30"], Decimal("0.5"))
+    lines = results["every invoice line is explained"]
+    assert (lines.failing_keys, lines.amount_at_stake) == (["v/i/3", "v/i/2"], Decimal(9))
+    assert results["the causes of a line add up to its variance"].passed
+
+
+def test_a_cent_in_no_cause_is_a_hard_failure(warehouse: Warehouse) -> None:
+    line = {"vendor": "v", "invoice_number": "i", "line_no": 1, "currency": "USD"}
+    line |= {"variance_amount": Decimal("3.01"), "tax_amount": 1, "unexplained_amount": 2}
+    warehouse.add("invoice_reconciliation", **line)
+
+    result = warehouse.check()["the causes of a line add up to its variance"]
+
+    assert (result.severity, result.passed) == ("hard", False)
+    assert (result.failing_keys, result.amount_at_stake) == (["v/i/1"], Decimal("0.01"))
+
+
+def test_a_wrong_debit_is_found_with_its_window(warehouse: Warehouse) -> None:
+    for hour, difference in ((1, Decimal(0)), (2, Decimal("-0.75")), (3, None)):
+        warehouse.add(
+            "wallet_reconciliation",
+            wallet_id="w",
+            window_from_at=datetime(2026, 10, 31, hour),  # noqa: DTZ001  # DuckDB TIMESTAMP
+            currency="USD",
+            difference_amount=difference,
+        )
+
+    result = warehouse.check()["wallets were debited what was used"]
+
+    assert result.failing_keys == ["w/2026-10-31 02:00:00"]
+    assert result.amount_at_stake == Decimal("0.75")
 
 
 def test_unpriced_usage_is_found_with_the_gateways_own_charge(warehouse: Warehouse) -> None:
@@ -396,6 +484,10 @@ def test_progress_is_reported_before_each_step(warehouse: Warehouse, tmp_path: P
         "checks: loading Great Expectations",
         "checks: marts.usage_records",
         "checks: marts.exceptions",
+        "checks: marts.request_reconciliation",
+        "checks: marts.provider_reconciliation",
+        "checks: marts.invoice_reconciliation",
+        "checks: marts.wallet_reconciliation",
         "checks: audit.load_batches",
         "checks: writing Data Docs",
     ]
