@@ -414,11 +414,14 @@ def _known_sum(amounts: Iterable[Decimal | None]) -> Decimal | None:
 def _wallet_lines(wallets: list[Wallet]) -> list[str]:
     if not wallets:
         return ["Wallet: no wallet is configured"]
-    return [
+    lines = [
         f"Wallet {printable(wallet.wallet_id)}: {money(wallet.balance)} {wallet.currency}"
         + (f", {printable(wallet.status)}" if wallet.status else "")
+        + ("" if wallet.runway_days is None else f", lasts {int(wallet.runway_days):,} days")
         for wallet in wallets[:WALLETS_SHOWN]
     ]
+    left_out = len(wallets) - WALLETS_SHOWN
+    return lines + ([f"{left_out:,} more in marts.wallet_balances"] if left_out > 0 else [])
 
 
 def _invoice_lines(invoices: list[InvoiceVerdict]) -> list[str]:

@@ -175,6 +175,7 @@ from_usage as (
                 then ', ' || records_without_cost || ' of them without a known cost'
             else ''
         end as description,
+        usage_date,
         window_from_at,
         window_to_at
     from debits
@@ -271,7 +272,8 @@ final as (
         window_from_at,
         window_to_at,
         reported_balance_after,
-        gateway
+        gateway,
+        usage_date
     from in_wallet_currency
 )
 

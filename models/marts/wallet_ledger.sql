@@ -12,7 +12,10 @@
 
 with entries as (
     select * from {{ ref('int_wallet__entries') }}
-    where {{ in_redrawn_ledger('occurred_at') }}
+    where
+        {{ in_redrawn_ledger('occurred_at') }}
+        -- A day's last debit stands at the midnight that ends it.
+        and (usage_date is null or {{ in_redrawn_ledger('usage_date + interval 1 day') }})
     union all by name
     select * from {{ ref('int_wallet__expiries') }}
     where {{ in_redrawn_ledger('occurred_at') }}

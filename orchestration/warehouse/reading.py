@@ -286,6 +286,7 @@ class Wallet:
     balance: Decimal | None
     currency: str
     status: str | None
+    runway_days: Decimal | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -377,7 +378,8 @@ def _wallets(connection: duckdb.DuckDBPyConnection, tables: set[str]) -> list[Wa
     if "marts.wallet_balances" not in tables:
         return []
     rows = connection.execute(
-        "select wallet_id, balance_amount, currency, status from marts.wallet_balances order by 1"
+        "select wallet_id, balance_amount, currency, status, runway_days "
+        "from marts.wallet_balances order by 1"
     ).fetchall()
     return [Wallet(*row) for row in rows]
 

@@ -20,6 +20,24 @@ fx_rates as (
     select * from {{ ref('fx_rates') }}
 ),
 
+-- Once per month and zone, not per window: a conversion costs more than all the rest.
+calendar as (
+    select distinct
+        usage.billing_month,
+        accounts.time_zone
+    from usage
+    inner join accounts on usage.account_id = accounts.account_id
+),
+
+months as (
+    select
+        billing_month,
+        time_zone,
+        {{ month_start_at('billing_month', 'time_zone') }} as month_from_at,
+        {{ month_end_at('billing_month', 'time_zone') }} as month_to_at
+    from calendar
+),
+
 served as (
     select
         usage.*,
@@ -30,13 +48,17 @@ served as (
         wallets.is_configured as is_wallet_known,
         wallets.has_recorded_debits,
         wallets.debit_rounding,
-        {{ month_start_at('usage.billing_month', 'accounts.time_zone') }} as month_from_at,
-        {{ month_end_at('usage.billing_month', 'accounts.time_zone') }} as month_to_at,
+        months.month_from_at,
+        months.month_to_at,
         wallets.opening_at,
         case when usage.currency = wallets.currency then 1 else fx_rates.rate end as fx_rate
     from usage
     inner join accounts on usage.account_id = accounts.account_id
     inner join wallets on accounts.wallet_id = wallets.wallet_id
+    inner join months
+        on
+            usage.billing_month = months.billing_month
+            and accounts.time_zone = months.time_zone
     left join fx_rates
         on
             usage.usage_date = fx_rates.rate_date
@@ -59,6 +81,8 @@ parts as (
 windows as (
     select
         wallet_id,
+        -- A window lies in one day: by it a reader of some days reads no others.
+        usage_date,
         window_from_at,
         max(window_to_at) as window_to_at,
         any_value(wallet_account_id) as account_id,
@@ -80,7 +104,7 @@ windows as (
                 then min(fx_rate)
         end as fx_rate
     from parts
-    group by wallet_id, window_from_at
+    group by wallet_id, usage_date, window_from_at
 ),
 
 final as (
