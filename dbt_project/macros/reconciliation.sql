@@ -272,11 +272,17 @@ valued as (
     select
         *,
         {{ sliced_cost('late_quantity', 'unit_price') }} as late_usage_amount,
-        case when byok_taken > 0 then byok_cost else 0 end as byok_amount,
-        case when duplicate_taken > 0 then duplicate_cost else 0 end as duplicate_usage_amount,
-        case when failed_taken > 0 then failed_cost else 0 end as failed_request_amount,
-        case when retry_taken > 0 then retry_cost else 0 end as retry_charge_amount,
-        {% for cause in ["partial_stream", "missing_usage", "bypass_traffic", "model_mapping", "cache_split"] -%}
+        {% for cause, name in [["byok", "byok"], ["duplicate_usage", "duplicate"], ["failed_request", "failed"], ["retry_charge", "retry"]] -%}
+        coalesce(
+            day_{{ cause }}_amount, case when {{ name }}_taken > 0 then {{ name }}_cost else 0 end
+        ) as {{ cause }}_amount,
+        {% endfor -%}
+        {% for cause in ["partial_stream", "missing_usage", "bypass_traffic"] -%}
+        coalesce(
+            day_{{ cause }}_amount, {{ sliced_cost(cause ~ '_quantity', 'unit_price') }}
+        ) as {{ cause }}_amount,
+        {% endfor -%}
+        {% for cause in ["model_mapping", "cache_split"] -%}
         {{ sliced_cost(cause ~ '_quantity', 'unit_price') }} as {{ cause }}_amount,
         {% endfor -%}
         {{ sliced_cost('service_tier_quantity', 'unit_price') }} as moved_tier_amount
@@ -408,6 +414,14 @@ explained as (
         "late_usage", "byok", "duplicate_usage", "failed_request", "retry_charge",
         "partial_stream", "missing_usage", "bypass_traffic", "model_mapping", "unit_mismatch",
         "cache_split", "service_tier", "context_band", "unpriced", "price_version",
+    ]) }}
+{%- endmacro %}
+
+{#- Those of which the provider's days are better evidence than a whole line. -#}
+{% macro causes_by_day() -%}
+    {{ return([
+        "byok", "duplicate_usage", "failed_request", "retry_charge", "partial_stream",
+        "missing_usage", "bypass_traffic",
     ]) }}
 {%- endmacro %}
 

@@ -118,11 +118,29 @@ facing as (
                 then stated_quantity - counted_quantity
             else 0
         end as late_quantity,
-        0 as rounding_amount
+        0 as rounding_amount,
+        {% for cause in causes_by_day() -%}
+        cast(null as decimal(38, 18)) as day_{{ cause }}_amount
+        {{- "," if not loop.last }}
+        {% endfor %}
     from shifted
 ),
 
 {{ explaining_steps() }},
+
+price_bounds as (
+    select
+        provider,
+        model,
+        unit,
+        service_tier,
+        is_batch,
+        currency,
+        min(unit_price) as lowest_price,
+        max(unit_price) as highest_price
+    from known_prices
+    group by provider, model, unit, service_tier, is_batch, currency
+),
 
 attributed as (
     select
@@ -139,6 +157,10 @@ attributed as (
         {% for cause in causes_by_slice() -%}
         explained.{{ cause }}_amount,
         {% endfor -%}
+        explained.missing_usage_quantity,
+        explained.bypass_traffic_quantity,
+        price_bounds.lowest_price,
+        price_bounds.highest_price,
         case
             when shifted.line_kind = 'commitment' and subscriptions.provider_account_id is not null
                 then shifted.cost_amount
@@ -148,6 +170,14 @@ attributed as (
         cast(0 as decimal(38, 18)) as rounding_amount
     from shifted
     inner join explained on shifted.row_id = explained.row_id
+    left join price_bounds
+        on
+            shifted.provider = price_bounds.provider
+            and shifted.model = price_bounds.model
+            and shifted.unit = price_bounds.unit
+            and shifted.service_tier = price_bounds.service_tier
+            and shifted.is_batch = price_bounds.is_batch
+            and shifted.currency = price_bounds.currency
     left join subscriptions
         on
             shifted.provider_account_id = subscriptions.provider_account_id
@@ -155,14 +185,50 @@ attributed as (
             and shifted.provider_date < subscriptions.valid_to_date
 ),
 
-settled as (
+summed_up as (
     select
         *,
         variance_amount
         {%- for cause in variance_causes() if cause != "unexplained" %}
         - coalesce({{ cause }}_amount, 0)
-        {%- endfor %} as unexplained_amount
+        {%- endfor %} as left_amount
     from attributed
+),
+
+-- Where nothing but unseen calls differs, the provider's own charge says what they cost: it knows at
+-- which price of the day each of them was made.
+charged as (
+    select
+        *,
+        case
+            when
+                left_amount = 0 or cost_amount is null or lowest_price is null
+                {%- for cause in variance_causes() if cause not in ("missing_usage", "bypass_traffic", "unexplained") %}
+                or coalesce({{ cause }}_amount, 0) <> 0
+                {%- endfor %}
+                then null
+            {% for cause in ["missing_usage", "bypass_traffic"] -%}
+            {%- set other = "bypass_traffic" if cause == "missing_usage" else "missing_usage" %}
+            when
+                {{ cause }}_quantity > 0 and {{ other }}_quantity = 0
+                and {{ cause }}_amount + left_amount
+                between {{ sliced_cost(cause ~ '_quantity', 'lowest_price') | indent(16) }}
+                and {{ sliced_cost(cause ~ '_quantity', 'highest_price') | indent(16) }}
+                then '{{ cause }}'
+            {% endfor %}
+        end as charged_cause
+    from summed_up
+),
+
+settled as (
+    select
+        * exclude (left_amount, charged_cause, missing_usage_amount, bypass_traffic_amount),
+        {% for cause in ["missing_usage", "bypass_traffic"] -%}
+        {{ cause }}_amount + case when charged_cause = '{{ cause }}' then left_amount else 0 end
+            as {{ cause }}_amount,
+        {% endfor -%}
+        case when charged_cause is null then left_amount else 0 end as unexplained_amount
+    from charged
 ),
 
 final as (

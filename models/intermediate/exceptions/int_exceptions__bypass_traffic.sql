@@ -6,6 +6,35 @@ with stated as (
     where is_bypass and line_kind = 'usage' and (quantity > 0 or amount > 0)
 ),
 
+-- Where costs are stated by project alone, the project speaks for its keys.
+projects as (
+    select distinct
+        provider_account_id,
+        provider_project_id,
+        strftime(provider_date, '%Y-%m') as billing_month
+    from stated
+    where
+        kind = 'cost'
+        and provider_api_key_id is null
+        and provider_project_id is not null
+),
+
+named as (
+    select
+        stated.*,
+        strftime(stated.provider_date, '%Y-%m') as billing_month,
+        case
+            when projects.provider_project_id is not null then stated.provider_project_id
+            else coalesce(stated.provider_api_key_id, stated.provider_project_id, 'no key')
+        end as party
+    from stated
+    left join projects
+        on
+            stated.provider_account_id = projects.provider_account_id
+            and stated.provider_project_id = projects.provider_project_id
+            and strftime(stated.provider_date, '%Y-%m') = projects.billing_month
+),
+
 prices as (
     select
         provider,
@@ -26,28 +55,25 @@ accounts as (
 
 parties as (
     select
-        stated.provider_account_id,
-        coalesce(stated.provider_api_key_id, stated.provider_project_id, 'no key') as party,
-        strftime(stated.provider_date, '%Y-%m') as billing_month,
-        max(coalesce(stated.currency, 'USD')) as currency,
-        sum(stated.amount) as cost_amount,
-        sum({{ sliced_cost('stated.quantity', 'prices.unit_price') }})
-            filter (where stated.kind = 'usage') as usage_amount,
+        named.provider_account_id,
+        named.party,
+        named.billing_month,
+        max(coalesce(named.currency, 'USD')) as currency,
+        sum(named.amount) as cost_amount,
+        sum({{ sliced_cost('named.quantity', 'prices.unit_price') }})
+            filter (where named.kind = 'usage') as usage_amount,
         count(*) as slices
-    from stated
+    from named
     left join prices
         on
-            stated.kind = 'usage'
-            and stated.provider = prices.provider
-            and stated.model = prices.model
-            and stated.unit = prices.unit
-            and stated.service_tier = prices.service_tier
-            and stated.is_batch = prices.is_batch
-            and prices.currency = coalesce(stated.currency, 'USD')
-    group by
-        stated.provider_account_id,
-        coalesce(stated.provider_api_key_id, stated.provider_project_id, 'no key'),
-        strftime(stated.provider_date, '%Y-%m')
+            named.kind = 'usage'
+            and named.provider = prices.provider
+            and named.model = prices.model
+            and named.unit = prices.unit
+            and named.service_tier = prices.service_tier
+            and named.is_batch = prices.is_batch
+            and prices.currency = coalesce(named.currency, 'USD')
+    group by named.provider_account_id, named.party, named.billing_month
 ),
 
 described as (
@@ -61,8 +87,8 @@ described as (
         cast(parties.slices as varchar) as evidence_keys,
         'select * from intermediate.int_provider__stated where is_bypass and provider_account_id = '
         || {{ as_literal('parties.provider_account_id') }}
-        || ' and coalesce(provider_api_key_id, provider_project_id, ''no key'') = '
-        || {{ as_literal('parties.party') }}
+        || ' and ' || {{ as_literal('parties.party') }}
+        || ' in (provider_api_key_id, provider_project_id, ''no key'')'
         || ' and strftime(provider_date, ''%Y-%m'') = '
         || {{ as_literal('parties.billing_month') }} as evidence
     from parties

@@ -21,6 +21,24 @@ prices as (
     select * from {{ ref('int_prices__known') }}
 ),
 
+by_day as (
+    select * from {{ ref('int_invoice_lines__by_day') }}
+),
+
+-- What the days of a line with a quantity come to together.
+by_line as (
+    select
+        invoice_line_id,
+        sum(usage_quantity) as usage_quantity,
+        sum(gateway_quantity) as gateway_quantity,
+        {% for cause in causes_by_day() -%}
+        cast(sum({{ cause }}_amount) as decimal(38, 18)) as {{ cause }}_amount
+        {{- "," if not loop.last }}
+        {% endfor %}
+    from by_day
+    group by invoice_line_id
+),
+
 fx_rates as (
     select * from {{ ref('fx_rates') }}
 ),
@@ -460,8 +478,37 @@ lined as (
         exchanged.has_slices,
         exchanged.is_key_known,
         coalesce(exchanged.has_projects and exchanged.provider_project_id is not null, false)
-            as is_of_project
+            as is_of_project,
+        -- The provider's days speak for the line if they come to its quantity and to ours.
+        {% for cause in causes_by_day() -%}
+        case
+            when
+                exchanged.is_shared or exchanged.late_quantity <> 0
+                or exchanged.price_currency <> exchanged.currency
+                then null
+            when
+                exchanged.has_quantity
+                and exchanged.quantity = by_line.usage_quantity
+                and exchanged.our_quantity = by_line.gateway_quantity
+                then by_line.{{ cause }}_amount
+            when
+                not exchanged.has_quantity
+                and exchanged.usage_quantity = by_day.usage_quantity
+                and exchanged.our_quantity = by_day.gateway_quantity
+                and abs(exchanged.amount - exchanged.our_total) > exchanged.rounding_amount
+                then by_day.{{ cause }}_amount
+        end as day_{{ cause }}_amount
+        {{- "," if not loop.last }}
+        {% endfor %}
     from exchanged
+    left join by_line on exchanged.invoice_line_id = by_line.invoice_line_id
+    left join by_day
+        on
+            exchanged.invoice_line_id = by_day.invoice_line_id
+            and exchanged.model = by_day.model
+            and exchanged.unit = by_day.unit
+            and exchanged.service_tier = by_day.service_tier
+            and exchanged.is_batch = by_day.is_batch
     left join listed
         on
             exchanged.invoice_line_id = listed.invoice_line_id
