@@ -211,17 +211,34 @@ taken_own as (
     from fitted
 ),
 
+-- Repeats are part of a larger surplus only if they fit into it in every unit, and if more calls
+-- are surplus than were repeated: as many calls with other tokens are other calls.
+sized as (
+    select
+        *,
+        bool_and(duplicate_quantity <= excess - byok_taken) filter (
+            where unit is distinct from 'requests' and duplicate_quantity > 0
+        ) over calls
+        and coalesce(
+            max(vendor_quantity - our_quantity) filter (where unit = 'requests') over calls
+            > max(duplicate_quantity) filter (where unit = 'requests') over calls,
+            true
+        ) as has_room_for_repeats
+    from taken_own
+    window calls as (partition by family, model, service_tier, is_batch)
+),
+
 taken as (
     select
         *,
         case
             when
                 contains(fit, 'duplicate')
-                or (fit = 'inexact' and duplicate_quantity <= excess - byok_taken)
+                or (fit = 'inexact' and has_room_for_repeats)
                 then duplicate_quantity
             else 0
         end as duplicate_taken
-    from taken_own
+    from sized
 ),
 
 remaining as (

@@ -12,15 +12,10 @@ with usage as (
 ),
 
 contested as (
-    select
-        _gateway,
+    select distinct
+        gateway,
         request_id
-    from {{ source('litellm', 'litellm__contested_requests') }}
-    union
-    select
-        _gateway,
-        request_id
-    from {{ source('gateway', 'gateway__contested_requests') }}
+    from {{ ref('int_usage__occurrences') }}
 ),
 
 skewed as (
@@ -38,7 +33,7 @@ noted as (
             as is_clock_skewed
     from usage
     left join contested
-        on usage.gateway = contested._gateway and usage.request_id = contested.request_id
+        on usage.gateway = contested.gateway and usage.request_id = contested.request_id
     left join skewed
         on usage.load_batch_id = skewed.load_batch_id and usage.source_line = skewed.line_number
     where
