@@ -36,7 +36,6 @@ low as (
     left join accounts on summed.provider_account_id = accounts.provider_account_id
     where
         summed.is_final
-        and summed.stated_amount - summed.recorded_amount > {{ var('invoice_tolerance') }}
         and summed.recorded_amount
         < cast(summed.stated_amount as decimal(26, 12))
         * cast({{ var('capture_rate') }} as decimal(12, 6))
