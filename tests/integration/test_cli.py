@@ -307,7 +307,9 @@ def test_the_template_has_an_example_of_every_source_kind(
 
     settings = read_settings(path)
 
-    assert {source.kind for source in settings.sources} == set(SOURCE_KINDS)
+    # Closes and statements are what Tollbook writes itself: nobody has a source of them.
+    ours = {"closes", "statements"}
+    assert {source.kind for source in settings.sources} == set(SOURCE_KINDS) - ours
 
 
 @pytest.mark.shared
