@@ -99,6 +99,50 @@ def _failed(call: Call, spend: Decimal) -> dict[str, Any]:
     return row
 
 
+def charged_retry(world: World, code: str) -> None:
+    """A second attempt that failed like the first and was charged."""
+    call = world.call(output=0)
+    row = _failed(call, call.cost)
+    row["metadata"]["attempted_retries"] = 1
+    world.rows.append(row)
+    subject = f"{call.key.id}/{call.model}/{call.at:%Y-%m-%d}"
+    world.expect(code, "failed_retry", subject, call.cost)
+    world.expect(code, "charged_failure", call.request_id, call.cost)
+
+
+def shared_key(world: World, code: str) -> None:
+    """A key that two workflows use and no rule shares out."""
+    key = Key(f"{world.name}-shared-{world.numbers}", f"{world.name}-team-1")
+    world.keys.append(key)
+    spent = []
+    for name in ("one", "two"):
+        call = world.call(key=key)
+        row = log_row(call)
+        row["metadata"]["spend_logs_metadata"] = {"workflow": name}
+        world.rows.append(row)
+        world.recorded.append(call)
+        world.app.append(world.app_row(call))
+        world.bill(call)
+        spent.append(call.cost)
+    world.expect(code, "shared_key", key.id, min(spent))
+
+
+def old_price(world: World, code: str) -> None:
+    """The provider's invoice bills a month at a price that ended in its middle."""
+    if world.is_billed_at_old_price:
+        return
+    world.is_billed_at_old_price = True
+    world.late_causes.append(code)
+
+
+def wrong_total(world: World, code: str) -> None:
+    """An invoice whose lines do not come to its total."""
+    if world.has_wrong_total:
+        return
+    world.has_wrong_total = True
+    world.expect(code, "invoice_total_mismatch", f"INV-{world.name}-X", Decimal("2.5"))
+
+
 def other_tokens(world: World, code: str) -> None:
     """The log has more output than the answer that the application got."""
     call = world.call()
@@ -192,6 +236,11 @@ def shadow_project(world: World, code: str) -> None:
     world.miss(code, "bypass_traffic", call)
 
 
+def loaded_twice(world: World) -> None:
+    """A row that a later export has again."""
+    world.repeated_rows += 1
+
+
 def before_midnight(world: World) -> None:
     """A call in the last seconds of the month."""
     world.happen(world.call(at=MONTH_START + timedelta(days=DAYS, seconds=-5), seconds=3))
@@ -212,10 +261,15 @@ PLANTS: dict[str, Plant] = {
     "without_quantity": without_quantity,
     "backwards": backwards,
     "shadow_project": shadow_project,
+    "charged_retry": charged_retry,
+    "shared_key": shared_key,
+    "old_price": old_price,
+    "wrong_total": wrong_total,
 }
 LOOKALIKES: dict[str, Callable[[World], None]] = {
     "made_twice": made_twice,
     "free_failure": free_failure,
     "float_noise": float_noise,
     "before_midnight": before_midnight,
+    "loaded_twice": loaded_twice,
 }

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+
 from accuracy.wallets import OPENING, Prepaid, router_key
 from accuracy.world import (
     AFTER,
@@ -26,6 +27,8 @@ from accuracy.world import (
 )
 
 CENT = Decimal("0.01")
+# The one file of a world that is refused.
+WRONG_TOTAL = "wrong_total.csv"
 _SEPTEMBER = datetime(2026, 9, 20, tzinfo=UTC)
 Rows = Sequence[dict[str, Any]]
 
@@ -35,11 +38,18 @@ def write_home(home: Path, worlds: Sequence[World]) -> None:
     landing = home / "landing"
     for world in worlds:
         _write(landing / world.gateway / "log.jsonl", _lines(world.rows))
+        if world.repeated_rows:
+            # An export that overlaps the one before it: loaded twice is no event.
+            again = world.rows[: world.repeated_rows]
+            _write(landing / world.gateway / "log-again.jsonl", _lines(again))
         _write(landing / f"{world.name}_app" / "app.jsonl", _lines(world.app))
         for name, page in _pages(world).items():
             folder = landing / f"{world.name}_provider" / f"openai_{name}"
             _write(folder / f"{name}-2026-10__p0001.json", _json(page))
-        _write(landing / f"{world.name}_invoices" / "invoice.csv", _csv(invoice_lines(world)))
+        invoices = landing / f"{world.name}_invoices"
+        _write(invoices / "invoice.csv", _csv(invoice_lines(world)))
+        if world.has_wrong_total:
+            _write(invoices / WRONG_TOTAL, _csv(_wrong_total(world)))
         if world.prepaid is not None:
             _write_prepaid(landing, world.prepaid)
     for moment, prices in ((_SEPTEMBER, BEFORE), (CHANGE_AT, AFTER)):
@@ -61,14 +71,15 @@ def _write_prepaid(landing: Path, prepaid: Prepaid) -> None:
 
 def invoice_lines(world: World) -> Rows:
     """The provider's invoice: one line per model, tier and part, rounded to cents by line."""
-    amounts = exact_amounts(world)
+    amounts = billed_amounts(world)
     counts: dict[str, int] = defaultdict(int)
     for call, _ in world.billed:
         for part, count in call.parts.items():
             if count:
                 counts[line_text(call.model, call.tier, part)] += count
     rounded = {text: amount.quantize(CENT, ROUND_HALF_UP) for text, amount in amounts.items()}
-    total = sum(rounded.values(), Decimal(0))
+    subtotal = sum(rounded.values(), Decimal(0))
+    tax = (subtotal * world.tax_rate).quantize(CENT, ROUND_HALF_UP)
     header = {
         "vendor": "openai",
         "invoice_number": invoice_number(world),
@@ -78,9 +89,10 @@ def invoice_lines(world: World) -> Rows:
         "period_end": "2026-10-31",
         "currency": "USD",
         "provider_account_id": world.provider_account,
-        "subtotal": total,
-        "tax": 0,
-        "total": total,
+        "subtotal": subtotal,
+        "tax": tax,
+        "credits_applied": world.credit,
+        "total": subtotal + tax - world.credit,
     }
     return [
         header
@@ -93,6 +105,39 @@ def invoice_lines(world: World) -> Rows:
         }
         for number, text in enumerate(sorted(rounded), 1)
     ]
+
+
+def _wrong_total(world: World) -> Rows:
+    """An invoice whose lines come to less than it says."""
+    header = {
+        "vendor": "openai",
+        "invoice_number": f"{invoice_number(world)}-X",
+        "issued_at": "2026-11-02T00:00:00Z",
+        "period_start": "2026-10-01",
+        "period_end": "2026-10-31",
+        "currency": "USD",
+        "subtotal": "12.50",
+        "tax": 0,
+        "total": "12.50",
+    }
+    amounts = ("4.00", "6.00")
+    return [
+        header | {"line_no": number, "description": f"Support {number}", "amount": amount}
+        for number, amount in enumerate(amounts, 1)
+    ]
+
+
+def billed_amounts(world: World) -> dict[str, Decimal]:
+    """What the provider bills before it rounds: at a price it has given up, or as it should."""
+    if not world.is_billed_at_old_price:
+        return exact_amounts(world)
+    amounts: dict[str, Decimal] = defaultdict(Decimal)
+    for call, _ in world.billed:
+        for part, count in call.parts.items():
+            if count:
+                price = BEFORE[call.model, call.tier][part]
+                amounts[line_text(call.model, call.tier, part)] += count * price / MILLION
+    return amounts
 
 
 def exact_amounts(world: World) -> dict[str, Decimal]:

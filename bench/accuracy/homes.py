@@ -10,7 +10,7 @@ import yaml
 
 from accuracy import wallets
 from accuracy.faults import LOOKALIKES, PLANTS
-from accuracy.files import write_home
+from accuracy.files import WRONG_TOTAL, write_home
 from accuracy.world import World
 from orchestration.config import read_runtime
 from orchestration.defs.steps import RunLog, Steps
@@ -62,7 +62,11 @@ def run_home(home: Path, worlds: Sequence[World]) -> None:
     runtime = read_runtime(config=home / "tollbook.yml", home=home, as_of=AS_OF)
     steps = Steps(runtime=runtime, run="bench", log=RunLog(), progress=lambda _line: None)
     report = steps.load()
-    refused = [batch for batch in report.batches if batch.status != "loaded"]
-    if refused or report.total("rows_quarantined"):
+    refused = [
+        batch
+        for batch in report.batches
+        if batch.status != "loaded" and not batch.file_name.endswith(WRONG_TOTAL)
+    ]
+    if refused:
         raise AssertionError(f"not everything was loaded: {refused[:2]}")
     steps.build()

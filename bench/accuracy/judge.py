@@ -11,8 +11,8 @@ from typing import Any
 
 import duckdb
 
-from accuracy.files import exact_amounts, invoice_lines, invoice_number
-from accuracy.world import Finding, World
+from accuracy.files import billed_amounts, exact_amounts, invoice_lines, invoice_number
+from accuracy.world import Cause, Finding, World
 
 # Beyond this a part of an invoice line's variance is an exception of its own.
 INVOICE_TOLERANCE = Decimal("0.01")
@@ -85,13 +85,24 @@ def _one(group: list[Finding]) -> Finding:
 def _of_invoice(world: World) -> Iterator[Finding]:
     """Causes beyond the invoice's tolerance are exceptions of their own."""
     sums: dict[tuple[str, str], Decimal] = defaultdict(Decimal)
-    for each in world.causes:
+    for each in causes_of(world):
         sums[each.line, each.name] += each.amount
     numbers = {row["description"]: row["line_no"] for row in invoice_lines(world)}
     for (line, cause), amount in sums.items():
         if abs(amount) > INVOICE_TOLERANCE:
             subject = f"{invoice_number(world)}/{numbers[line]}/{cause}"
             yield Finding(f"invoice:{cause}", "invoice_variance", subject, abs(amount))
+
+
+def causes_of(world: World) -> list[Cause]:
+    """The planted causes, and what a price that has ended comes to on every line."""
+    causes = list(world.causes)
+    for code in world.late_causes:
+        exact = exact_amounts(world)
+        for line, amount in billed_amounts(world).items():
+            if amount != exact[line]:
+                causes.append(Cause(code, line, "price_version", amount - exact[line]))
+    return causes
 
 
 def _of_days(world: World) -> Iterator[Finding]:
@@ -163,15 +174,18 @@ class Shares:
 
 def judge_causes(worlds: Iterable[World], home: Path, shares: Shares) -> None:
     """Hold the causes of every invoice line against the planted ones."""
-    truth: dict[tuple[str, int], dict[str, Decimal]] = {}
+    truth: dict[tuple[str, int | None], dict[str, Decimal]] = {}
     for world in worlds:
         number = invoice_number(world)
         numbers = {}
+        billed = billed_amounts(world)
         for row in invoice_lines(world):
             numbers[row["description"]] = row["line_no"]
-            exact = exact_amounts(world)[row["description"]]
+            exact = billed[row["description"]]
             truth[number, row["line_no"]] = {"rounding": row["amount"] - exact}
-        for each in world.causes:
+            # What the header alone has; no file has both of them in one row.
+            truth[number, None] = {"tax": row["tax"], "credit": -row["credits_applied"]}
+        for each in causes_of(world):
             causes = truth[number, numbers[each.line]]
             causes[each.name] = causes.get(each.name, Decimal(0)) + each.amount
     with duckdb.connect(str(home / "warehouse.duckdb"), read_only=True) as connection:
@@ -179,7 +193,9 @@ def judge_causes(worlds: Iterable[World], home: Path, shares: Shares) -> None:
         names = [column[0] for column in found.description or ()]
         rows = [dict(zip(names, row, strict=True)) for row in found.fetchall()]
     for row in rows:
-        expected = truth[row["invoice_number"], row["line_no"]]
+        expected = dict(truth[row["invoice_number"], row["line_no"]])
+        if row["line_no"] is None:
+            expected = {row["line_part"]: expected[row["line_part"]]}
         causes = {
             name.removesuffix("_amount"): value or Decimal(0)
             for name, value in row.items()

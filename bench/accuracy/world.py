@@ -138,6 +138,10 @@ class World:
     recorded: list[Call] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
     causes: list[Cause] = field(default_factory=list)
+    repeated_rows: int = 0
+    is_billed_at_old_price: bool = False
+    late_causes: list[str] = field(default_factory=list)
+    has_wrong_total: bool = False
     lookalikes: int = 0
     numbers: int = 0
     prepaid: Prepaid | None = None
@@ -167,6 +171,16 @@ class World:
     def provider_account(self) -> str:
         """Its contract with the provider."""
         return f"{self.name}-openai"
+
+    @property
+    def tax_rate(self) -> Decimal:
+        """What the provider adds to the month's invoice; every other company pays tax."""
+        return Decimal("0.08") if self.seed % 2 else Decimal(0)
+
+    @property
+    def credit(self) -> Decimal:
+        """What the provider takes off it; every third company has credit left."""
+        return Decimal("0.50") if self.seed % 3 == 0 else Decimal(0)
 
     @property
     def project(self) -> str:
