@@ -1,15 +1,7 @@
 -- Grain: one row per document that was issued (contract, table T7).
 
-with source as (
-    select * from {{ source('statements', 'statements__statements') }}
-),
-
-issued as (
-    select *
-    from source
-    qualify row_number() over (
-        partition by statement_number order by issued_at asc, _row_hash asc
-    ) = 1
+with issued as (
+    select * from {{ ref('stg_statements__statements') }}
 ),
 
 successors as (
