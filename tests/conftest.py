@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,9 @@ TESTS = Path(__file__).parent
 SHARED = TESTS.parent.parent / "shared"
 sys.path.insert(0, str(TESTS))
 
-from fixtures.loader_homes import LoaderHome, create_empty_warehouse  # noqa: E402  # needs the path above
+# They need the path above.
+from fixtures.loader_homes import LoaderHome, create_empty_warehouse  # noqa: E402
+from fixtures.parsed_projects import shared_parses  # noqa: E402
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -21,6 +24,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     absent = [item for item in items if item.get_closest_marker("shared")]
     config.hook.pytest_deselected(items=absent)
     items[:] = [item for item in items if item not in absent]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def parsed_once() -> Iterator[None]:
+    """Homes that would parse the same project share its parse."""
+    with shared_parses():
+        yield
 
 
 @pytest.fixture(scope="session")

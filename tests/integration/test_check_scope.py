@@ -23,6 +23,8 @@ from orchestration.warehouse.expectations import CheckResult, run_expectations
 from orchestration.warehouse.invariants import check_invariants
 
 DAY = "2026-10-20"
+# Requests of applications are matched with records up to two days off, on days that have any.
+NEAR_DAYS = {"2026-10-18", "2026-10-19", DAY, "2026-10-21", "2026-10-22"}
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +50,10 @@ def home(built: Home, tmp_path: Path) -> Home:
 def planned(home: Home, *, later: timedelta = timedelta(0)) -> Scope:
     with open_warehouse(home.runtime) as connection:
         return plan_checks(connection, home.runtime.as_of + later)
+
+
+def is_about_the_day(scope: Scope) -> bool:
+    return scope.days is not None and DAY in scope.days and set(scope.days) <= NEAR_DAYS
 
 
 def check(home: Home, scope: Scope) -> list[CheckResult]:
@@ -76,7 +82,7 @@ def test_an_hour_puts_its_own_days_in_question(built: Home) -> None:
     scope = planned(built)
 
     assert scope.reason == ""
-    assert scope.days == (DAY,)
+    assert is_about_the_day(scope)
 
 
 def test_days_in_question_and_remembered_ones_give_what_a_full_audit_gives(built: Home) -> None:
@@ -172,7 +178,7 @@ def test_damage_on_other_days_trips_a_guard_and_the_audit_finds_it(
 
 
 def test_a_week_later_or_with_the_clock_set_back_everything_is_in_question(built: Home) -> None:
-    assert planned(built, later=timedelta(days=6, hours=23)).days == (DAY,)
+    assert is_about_the_day(planned(built, later=timedelta(days=6, hours=23)))
     assert "last audit" in planned(built, later=timedelta(days=7)).reason
     assert "last audit" in planned(built, later=timedelta(seconds=-1)).reason
 
@@ -184,7 +190,7 @@ def test_days_stay_in_question_until_their_hard_checks_hold(home: Home) -> None:
     assert outcome.exit_code == 1
     # Asked for once more, it is an audit; behind a build, it is the same day again.
     home.write("update audit.state set value = 'built' where name = 'marts'")
-    assert planned(home).days == (DAY,)
+    assert is_about_the_day(planned(home))
 
     home.write(f"update marts.daily_spend set requests = requests - 1 where usage_date = '{DAY}'")
     assert home.query(f"select * from marts.daily_spend where usage_date = '{DAY}'") == original
@@ -224,7 +230,7 @@ def test_what_was_found_is_replaced_when_a_day_is_checked_again(home: Home) -> N
         records = connection.execute("select count(*) from marts.usage_records").fetchall()
 
     assert counted[0][0] == sum(
-        len(each.by_day) for each in results if each.by_day[:1] and each.by_day[0].day
+        str(found_on.day) == DAY for each in results for found_on in each.by_day
     )
     assert totals == records
 

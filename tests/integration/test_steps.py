@@ -222,7 +222,7 @@ def test_failed_model_fails_the_run_and_the_next_run_recovers(
     outcome = home.run()
 
     assert (outcome.status, outcome.exit_code) == ("failed", 1)
-    assert "stg_app__requests" in " ".join(outcome.problems)
+    assert "batch_of_yesterday" in " ".join(outcome.problems)
     assert published_version(home) == "tollbook-1.duckdb"
     # Half a build is not published by its later steps either, not even after a check.
     home.run(only="check")
