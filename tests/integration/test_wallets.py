@@ -162,7 +162,6 @@ def test_payments_reach_the_ledger_once_and_what_is_odd_is_listed(home: Home) ->
         ("unmatched_topup", first, 10, "USD"),
         ("unmatched_topup", second, 10, "USD"),
         ("unapproved_topup", first, 10, "USD"),
-        ("unapproved_topup", second, 10, "USD"),
         ("duplicate_topup", second, 10, "USD"),
         ("negative_balance", f"wallet-routic/{'transaction/routic/t2'}", Decimal("2.5"), "USD"),
         ("low_balance", "wallet-fjord/opening/wallet-fjord", 15, "USD"),
