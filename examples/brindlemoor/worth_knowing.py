@@ -9,7 +9,7 @@ from decimal import Decimal
 from brindlemoor.calls import BROKEN, Call
 from brindlemoor.company import LAB_TEAMS, MODELS
 from brindlemoor.prices import ZERO, prices_at
-from brindlemoor.spend_logs import failed_at_once, logged_model
+from brindlemoor.spend_logs import logged_model
 from brindlemoor.usage import Usage, charges
 
 # Amounts by what an exception is about.
@@ -38,12 +38,8 @@ def bare_model(call: Call) -> str:
 
 
 def estimated_usage(calls: list[Call]) -> Found:
-    """Earlier attempts, failures with a guess at their prompt, and streams that broke off."""
-    estimated = (
-        call
-        for call in calls
-        if call.is_attempt or call.error == BROKEN or (failed_at_once(call) and call.usage)
-    )
+    """Earlier attempts and streams that broke off; what failed for free estimates no cost."""
+    estimated = (call for call in calls if call.is_attempt or call.error == BROKEN)
     return summed(estimated, lambda c: (has_lab_account(c), bare_model(c), c.started_at.date()))
 
 
