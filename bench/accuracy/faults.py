@@ -106,14 +106,15 @@ def charged_retry(world: World, code: str) -> None:
     row["metadata"]["attempted_retries"] = 1
     world.rows.append(row)
     subject = f"{call.key.id}/{call.model}/{call.at:%Y-%m-%d}"
-    world.expect(code, "failed_retry", subject, call.cost)
+    # At stake is what it is billed, and a failure is billed nothing.
+    world.expect(code, "failed_retry", subject, Decimal(0))
     world.expect(code, "charged_failure", call.request_id, call.cost)
 
 
 def shared_key(world: World, code: str) -> None:
     """A key that two workflows use and no rule shares out."""
     key = Key(f"{world.name}-shared-{world.numbers}", f"{world.name}-team-1")
-    world.keys.append(key)
+    world.shared_keys.append(key)
     spent = []
     for name in ("one", "two"):
         call = world.call(key=key)

@@ -285,7 +285,7 @@ def _seeds(worlds: Sequence[World]) -> dict[str, Rows]:
                     "active": "true",
                 }
             )
-        for key in world.keys:
+        for key in [*world.keys, *world.shared_keys]:
             owners.append(
                 {
                     "api_key_id": key.id,

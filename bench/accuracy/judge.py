@@ -88,6 +88,10 @@ def _of_invoice(world: World) -> Iterator[Finding]:
     for each in causes_of(world):
         sums[each.line, each.name] += each.amount
     numbers = {row["description"]: row["line_no"] for row in invoice_lines(world)}
+    if world.credit:
+        # No fault, and yet an exception by the contract: a credit is a cause.
+        subject = f"{invoice_number(world)}/credit"
+        yield Finding("invoice:credit", "invoice_variance", subject, world.credit)
     for (line, cause), amount in sums.items():
         if abs(amount) > INVOICE_TOLERANCE:
             subject = f"{invoice_number(world)}/{numbers[line]}/{cause}"

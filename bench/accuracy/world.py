@@ -138,6 +138,7 @@ class World:
     recorded: list[Call] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
     causes: list[Cause] = field(default_factory=list)
+    shared_keys: list[Key] = field(default_factory=list)
     repeated_rows: int = 0
     is_billed_at_old_price: bool = False
     late_causes: list[str] = field(default_factory=list)
