@@ -6,7 +6,8 @@ with budgets as (
         *,
         coalesce(valid_to_date, date '9999-12-31') as until_date,
         case period when 'month' then 1 when 'quarter' then 3 else 0 end as step_months,
-        case period when 'day' then 1 when 'week' then 7 else 0 end as step_days
+        case period when 'day' then 1 when 'week' then 7 else 0 end as step_days,
+        {{ week_shift_days('period') }} as shift_days
     from {{ ref('budgets') }}
 ),
 
@@ -44,7 +45,9 @@ described as (
             ({{ as_of() }} at time zone 'UTC') at time zone coalesce(accounts.time_zone, 'UTC')
             as date
         ) as today,
-        cast(date_trunc(budgets.period, budgets.valid_from_date) as date) as first_start_date,
+        cast(
+            date_trunc(budgets.period, budgets.valid_from_date + budgets.shift_days) as date
+        ) - budgets.shift_days as first_start_date,
         least(reached.last_date, budgets.until_date - 1) as last_date
     from budgets
     left join accounts on budgets.scope_type = 'account' and budgets.scope_id = accounts.account_id
@@ -55,7 +58,7 @@ stepped as (
     select
         *,
         unnest(range(greatest(
-            0, date_diff(period, first_start_date, last_date) + 1
+            0, date_diff(period, first_start_date + shift_days, last_date + shift_days) + 1
         ))) as step
     from described
 ),

@@ -1,6 +1,6 @@
 -- Grain: one row per review that is due: every week and every month of an account with usage, and
 -- every event that asks for one, with what it is about.
--- Weeks begin on Monday. A month's review ends with its close, an event's with a decision.
+-- Weeks begin as reporting.week_starts says. A month's review ends with its close, an event's with a decision.
 
 {#- (kind of exception, what it starts) -#}
 {%- set events = [
@@ -33,7 +33,7 @@ weeks as (
     select
         account_id,
         currency,
-        cast(date_trunc('week', billing_date) as date) as from_date,
+        {{ week_start_date('billing_date') }} as from_date,
         sum(billed_cost) as amount
     from days
     group by all

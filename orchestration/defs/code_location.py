@@ -71,7 +71,7 @@ def build_code_location(runtime: Runtime, tollbook: Tollbook) -> CodeLocation:
             hourly_schedule(),
             every_three_minutes,
             every_week,
-            weekly_review,
+            weekly_review(runtime.settings.reporting.week_starts),
             month_end_review,
         ],
         sensors=[landing_sensor(runtime)],

@@ -108,9 +108,16 @@ def _review(kind: str) -> dict[str, object]:
     return {"ops": {"tell_reviews": {"config": {"kind": kind}}}}
 
 
-weekly_review = dg.ScheduleDefinition(
-    name="weekly_review", job=review_job, cron_schedule="0 6 * * MON", run_config=_review(WEEKLY)
-)
+def weekly_review(week_starts: str) -> dg.ScheduleDefinition:
+    """The light review on the morning a new week begins, on `reporting.week_starts`."""
+    return dg.ScheduleDefinition(
+        name="weekly_review",
+        job=review_job,
+        cron_schedule=f"0 6 * * {week_starts[:3].upper()}",
+        run_config=_review(WEEKLY),
+    )
+
+
 # Logs of a month's last day are complete by its second.
 month_end_review = dg.ScheduleDefinition(
     name="month_end_review",

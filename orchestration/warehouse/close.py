@@ -294,16 +294,7 @@ def _period(
     ((billed, adjustments, invoiced),) = connection.execute(
         f"select billed_cost, adjustments_amount, invoiced_amount from marts.periods where {where}"
     ).fetchall()
-    ((digest,),) = connection.execute(
-        """
-        select sha256(string_agg(
-            concat_ws('|', entry_id, entry_type, occurred_at, amount, currency, balance_after),
-            chr(10) order by occurred_at, entry_id
-        ))
-        from marts.wallet_ledger where account_id = ? and billing_month <= ?
-        """,
-        [sign_off.account_id, sign_off.billing_month],
-    ).fetchall()
+    digest = _ledger_digest(connection, sign_off)
     figures = {
         "currency": sign_off.currency,
         "reviewer": sign_off.reviewer,
@@ -314,6 +305,29 @@ def _period(
         "invoiced_amount": invoiced,
     }
     return {name: _text(value) for name, value in figures.items() if value is not None}
+
+
+def _ledger_digest(connection: duckdb.DuckDBPyConnection, sign_off: SignOff) -> str | None:
+    """The digest of the wallet's ledger up to the month's end; None without a ledger.
+
+    It is that of marts.wallet_months. Of several wallets listed under one account it is the digest
+    of theirs, in the order of their names.
+    """
+    digests = connection.execute(
+        """
+        select arg_max(ledger_digest, billing_month) from marts.wallet_months
+        where billing_month <= $month and (
+            account_id = $account or wallet_id in (
+                select wallet_id from reference.accounts where account_id = $account
+            )
+        )
+        group by wallet_id order by wallet_id
+        """,
+        {"account": sign_off.account_id, "month": sign_off.billing_month},
+    ).fetchall()
+    if len(digests) < 2:
+        return digests[0][0] if digests else None
+    return hashlib.sha256("".join(digest for (digest,) in digests).encode()).hexdigest()
 
 
 def _text(value: Any) -> Any:

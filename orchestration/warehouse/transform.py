@@ -243,6 +243,7 @@ def _lasting_variables(runtime: Runtime) -> dict[str, Any]:
         "lost_after_minutes": int(settings.quality.lost_after.total_seconds() // 60),
         # Written out: with an exponent it would be a binary number to the engine.
         "cost_tolerance": f"{Decimal(str(settings.quality.cost_tolerance)):f}",
+        "week_starts": settings.reporting.week_starts,
         "dispute_business_days": settings.disputes.business_days,
         "capture_rate": f"{Decimal(str(settings.quality.capture_rate)):f}",
         "invoice_tolerance": f"{Decimal(str(settings.quality.invoice_tolerance)):f}",

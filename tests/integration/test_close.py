@@ -189,6 +189,18 @@ def test_a_closed_month_is_signed_and_charged_to_the_last_digit(story: Story) ->
     assert "closed already, by Ada on 2026-11-05" in story.again
 
 
+def test_a_close_keeps_the_digest_that_the_ledger_shows(story: Story) -> None:
+    ((digest,),) = query(
+        story.home.published,
+        "select ledger_digest from marts.periods where reviewer = 'Ada'",
+    )
+
+    assert query(
+        story.home.published,
+        "select ledger_digest from marts.wallet_months where billing_month = '2026-10'",
+    ) == [(digest,)]
+
+
 def test_what_comes_late_is_charged_in_the_open_month(story: Story) -> None:
     assert closed_month(story.home) == story.october
     assert query(

@@ -5,7 +5,8 @@
 with budgets as (
     select
         *,
-        coalesce(valid_to_date, date '9999-12-31') as until_date
+        coalesce(valid_to_date, date '9999-12-31') as until_date,
+        {{ week_shift_days('period') }} as shift_days
     from {{ ref('budgets') }}
 ),
 
@@ -56,7 +57,10 @@ converted_days as (
         end as amount,
         -- A budget that begins within a period begins its own.
         greatest(
-            cast(date_trunc(budgets.period, scoped.spend_date) as date), budgets.valid_from_date
+            cast(
+                date_trunc(budgets.period, scoped.spend_date + budgets.shift_days) as date
+            ) - budgets.shift_days,
+            budgets.valid_from_date
         ) as period_start_date
     from budgets
     inner join scoped
