@@ -1,10 +1,14 @@
 {#- What this run builds: as_of, whether every day is built, whether prices or owners may have
     changed.
-    The run writes it to the warehouse, not into --vars: dbt reads the whole project anew when a
-    variable changes. Unit tests and the linter see the variables of dbt_project.yml instead. -#}
+    A build hands it over; what else is run on a warehouse reads what the last build was told.
+    Unit tests and the linter see the variables of dbt_project.yml instead. -#}
 {% macro build_plan() -%}
     {%- if not execute or target.name == "lint" or model.resource_type == "unit_test" -%}
         {{ return({"as_of": var("as_of"), "is_every_day": var("touched_days") is none, "has_new_prices": true, "has_new_owners": var("touched_days") is none, "has_new_seeds": true}) }}
+    {%- endif -%}
+    {%- set told = var("build_plan", none) -%}
+    {%- if told is not none -%}
+        {{ return(told) }}
     {%- endif -%}
     {%- set rows = run_query("select value from audit.state where name = 'build_plan'").rows -%}
     {{ return(fromjson(rows[0][0])) }}

@@ -89,9 +89,23 @@
     ours, to `explained`, with the amount of every cause that quantities and prices are evidence of.
     What quantities lack elsewhere in the same family (model, tier, part of the input) has moved; of
     the rest, classes of usage that fit exactly go first, then repeats and own keys that fit, then
-    streams that broke, and what remains is missing. A step known_prices has the prices of its model.
-    A cause is the change of what is expected: quantity times our price, and at last price by price. -#}
+    streams that broke, and what remains is missing. A cause is the change of what is expected:
+    quantity times our price, and at last price by price. -#}
 {% macro explaining_steps() %}
+known_prices as (
+    select
+        provider,
+        model,
+        unit,
+        service_tier,
+        is_batch,
+        context_band,
+        currency,
+        unit_price
+    from {{ ref('int_prices__known') }}
+    group by all
+),
+
 factored as (
     select
         *,

@@ -7,20 +7,6 @@ with lines as (
     select * from {{ ref('int_invoice_lines__mapped') }}
 ),
 
-known_prices as (
-    select
-        provider,
-        model,
-        unit,
-        service_tier,
-        is_batch,
-        context_band,
-        currency,
-        unit_price
-    from {{ ref('int_prices__known') }}
-    group by all
-),
-
 subscriptions as (
     select * from {{ ref('subscriptions') }}
 ),

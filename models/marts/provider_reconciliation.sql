@@ -7,20 +7,6 @@ with days as (
     select * from {{ ref('int_provider_days__faced') }}
 ),
 
-known_prices as (
-    select
-        provider,
-        model,
-        unit,
-        service_tier,
-        is_batch,
-        context_band,
-        currency,
-        unit_price
-    from {{ ref('int_prices__known') }}
-    group by all
-),
-
 subscriptions as (
     select
         provider_account_id,

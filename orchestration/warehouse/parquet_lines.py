@@ -88,7 +88,7 @@ def _text(
         return nothing
     finally:
         connection.unregister("parquet_rows")
-    return b"".join(chunk.cast(pa.large_binary()).buffers()[2] or b"" for chunk in column.chunks)
+    return "".join(column.to_pylist()).encode()
 
 
 def _member(field: pa.Field, json_fields: Collection[str]) -> str | None:

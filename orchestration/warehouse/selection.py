@@ -12,20 +12,22 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from dbt.contracts.graph.manifest import Manifest
 
+# Tag of the nodes of a build of some days.
+DUE_TAG = "due"
 # What differs from run to run reaches models through this macro alone.
 _PLAN = "macro.tollbook.build_plan"
 
 
-def nodes_of_some_days(
+def tag_nodes_of_some_days(
     manifest: Manifest, *, has_new_seeds: bool, excluded_tags: Iterable[str]
-) -> list[str]:
-    """Names of the nodes to run: every table, the views that differ, and the tests of all models.
+) -> None:
+    """Tag the nodes to run: every table, the views that differ, and the tests of all models.
 
+    dbt finds a tag by looking at each node once, but each of many names by looking at all nodes.
     The project must be the one that the last build of every day was made with.
     """
     planned = _macros_that_call(manifest, _PLAN)
     tags = set(excluded_tags)
-    names = []
     for node in manifest.nodes.values():
         kind = str(node.resource_type)
         if kind == "seed":
@@ -37,8 +39,7 @@ def nodes_of_some_days(
         else:
             is_run = kind == "test" and not tags.intersection(node.tags)
         if is_run:
-            names.append(node.name)
-    return sorted(names)
+            node.tags = [*node.tags, DUE_TAG]
 
 
 def _macros_that_call(manifest: Manifest, macro_id: str) -> set[str]:

@@ -20,7 +20,7 @@ from orchestration.landing.seed_files import CheckedSeed, SeedProblem, read_seed
 from orchestration.sources.owners import OBSERVATIONS, OWNER_TABLES
 from orchestration.warehouse.connection import open_warehouse
 from orchestration.warehouse.pending import BUILD, clear_days, note_days
-from orchestration.warehouse.selection import nodes_of_some_days
+from orchestration.warehouse.selection import DUE_TAG, tag_nodes_of_some_days
 
 if TYPE_CHECKING:
     from dbt.cli.main import dbtRunner
@@ -286,14 +286,17 @@ def write_build_plan(
     connection: duckdb.DuckDBPyConnection, runtime: Runtime, plan: BuildPlan
 ) -> None:
     """Put where the models read it what differs from run to run (macro build_plan)."""
-    told = {
+    write_state(connection, "build_plan", json.dumps(_told(runtime, plan)))
+
+
+def _told(runtime: Runtime, plan: BuildPlan) -> dict[str, Any]:
+    return {
         "as_of": runtime.as_of.isoformat(sep=" "),
         "is_every_day": plan.touched_days is None,
         "has_new_prices": plan.has_new_prices,
         "has_new_owners": plan.has_new_owners,
         "has_new_seeds": plan.has_new_seeds,
     }
-    write_state(connection, "build_plan", json.dumps(told))
 
 
 @contextmanager
@@ -390,19 +393,19 @@ def invoke_dbt(
     *,
     variables: dict[str, Any],
     on_node: Callable[[str, int, int], None] | None = None,
+    manifest: Manifest | None = None,
 ) -> list[NodeResult]:
     """One dbt command in this process; quiet, with everything it writes below HOME/dbt.
 
     Raises:
         BuildFailedError: dbt raised, or could not be started.
     """
-    manifest = read_manifest(runtime)
     result = _invoke(
         runtime,
         ["--no-write-json", *arguments],
         variables=variables,
         on_node=on_node,
-        manifest=manifest,
+        manifest=manifest or read_manifest(runtime),
     )
     return [
         NodeResult(
@@ -501,6 +504,7 @@ def build_marts(
         write_build_plan(connection, runtime, plan)
     # What only a change of the models can break is tested where models are changed.
     excluded = [CI_TAG] if plan.has_new_prices else [CI_TAG, "price_catalog"]
+    manifest: Manifest | None = None
     arguments = ["build", "--exclude-resource-type", "unit_test"]
     arguments += ["--exclude", *(f"tag:{tag}" for tag in excluded)]
     if plan.touched_days is None:
@@ -513,11 +517,13 @@ def build_marts(
         # A test that also reads what is not selected would look at something old, or nothing.
         arguments += ["--select", *select, "--indirect-selection", "cautious"]
     elif plan.touched_days is not None:
-        names = nodes_of_some_days(
-            read_manifest(runtime), has_new_seeds=plan.has_new_seeds, excluded_tags=excluded
-        )
-        arguments += ["--select", *names, "--indirect-selection", "empty"]
-    return invoke_dbt(runtime, arguments, variables=build_variables(runtime, plan), on_node=on_node)
+        manifest = read_manifest(runtime)
+        tag_nodes_of_some_days(manifest, has_new_seeds=plan.has_new_seeds, excluded_tags=excluded)
+        arguments += ["--select", f"tag:{DUE_TAG}", "--indirect-selection", "empty"]
+    variables = build_variables(runtime, plan) | {"build_plan": _told(runtime, plan)}
+    return invoke_dbt(
+        runtime, arguments, variables=variables, on_node=on_node, manifest=manifest
+    )
 
 
 def model_docs(runtime: Runtime) -> Path:

@@ -81,7 +81,8 @@ described as (
         coalesce(accounts.account_id, 'unassigned') as account_id,
         parties.billing_month,
         parties.currency,
-        coalesce(parties.cost_amount, parties.usage_amount) as amount_at_stake,
+        -- A refund of what we know nothing of is at stake as much as a charge.
+        abs(coalesce(parties.cost_amount, parties.usage_amount)) as amount_at_stake,
         'provider_key' as subject_type,
         parties.provider_account_id || '/' || parties.party as subject_id,
         cast(parties.slices as varchar) as evidence_keys,

@@ -1,0 +1,103 @@
+{#- How models are written on DuckDB. dbt-duckdb's own way makes every relation anew beside the old
+    one, looks at its columns, compares them with the contract, renames it twice and comments it:
+    some twelve statements, each of which costs dbt more than it costs the engine. A build of some
+    days runs after one of every day by the same models, so the columns and their types are those
+    that were compared and commented then, and rows alone are written. Other engines keep theirs. -#}
+{% materialization table, adapter="duckdb", supported_languages=["sql"] -%}
+    {%- set target = this.incorporate(type="table") -%}
+    {%- if has_rows_alone_to_write(target) -%}
+        {%- set columns = model["columns"].values() | map(attribute="name") | join(", ")
+            if config.get("contract").enforced else "" %}
+        {%- call statement("main") -%}
+            delete from {{ target }};
+            insert into {{ target }} {{ "(" ~ columns ~ ")" if columns }}
+            select {{ columns or "*" }} from (
+            {{ compiled_code }}
+            ) as written
+        {%- endcall -%}
+    {%- else -%}
+        {%- do create_anew(target) -%}
+    {%- endif -%}
+    {%- do adapter.commit() -%}
+    {{ return({"relations": [target]}) }}
+{%- endmaterialization %}
+
+
+{% materialization incremental, adapter="duckdb", supported_languages=["sql"] -%}
+    {%- set target = this.incorporate(type="table") -%}
+    {%- if has_rows_alone_to_write(target) -%}
+        {%- set temporary = make_temp_relation(target) -%}
+        {%- do run_query("create temporary table " ~ temporary ~ " as (\n" ~ compiled_code ~ "\n)") -%}
+        {%- set strategy = adapter.get_incremental_strategy_macro(context, config.get("incremental_strategy")) -%}
+        {%- set told = {
+            "target_relation": target,
+            "temp_relation": temporary,
+            "unique_key": config.get("unique_key"),
+            "dest_columns": adapter.get_columns_in_relation(target),
+            "incremental_predicates": none,
+        } -%}
+        {%- set strategy_sql = strategy(told) -%}
+        {%- call statement("main") -%}
+            {{ strategy_sql }}
+        {%- endcall -%}
+    {%- else -%}
+        {%- do create_anew(target) -%}
+    {%- endif -%}
+    {%- do adapter.commit() -%}
+    {{ return({"relations": [target]}) }}
+{%- endmaterialization %}
+
+
+{% materialization view, adapter="duckdb" -%}
+    {%- set target = this.incorporate(type="view") -%}
+    {%- set existing = load_cached_relation(this) -%}
+    {%- if existing is not none and not existing.is_view -%}
+        {%- do adapter.drop_relation(existing) -%}
+    {%- endif -%}
+    {%- call statement("main") -%}
+        create or replace view {{ target }} as (
+        {{ compiled_code }}
+        )
+    {%- endcall -%}
+    {%- do persist_docs(target, model) -%}
+    {%- do adapter.commit() -%}
+    {{ return({"relations": [target]}) }}
+{%- endmaterialization %}
+
+
+{#- Whether the table stands as the models describe it, so that its rows alone differ. -#}
+{% macro has_rows_alone_to_write(target) -%}
+    {%- set existing = load_cached_relation(target) -%}
+    {{ return(existing is not none and existing.is_table and not should_full_refresh()) }}
+{%- endmacro %}
+
+
+{#- Make a table by its contract, in one transaction with the end of what stood in its place. -#}
+{% macro create_anew(target) -%}
+    {%- set existing = load_cached_relation(target) -%}
+    {%- set create = create_table_as(false, target, compiled_code) -%}
+    {%- call statement("main") -%}
+        {%- if existing is not none %}
+        drop {{ existing.type }} {{ existing }};
+        {%- endif %}
+        {{ create }}
+    {%- endcall -%}
+    {%- do persist_docs(target, model) -%}
+{%- endmacro %}
+
+
+{#- The comments of a relation and of its columns, in one statement. -#}
+{% macro duckdb__persist_docs(relation, model, for_relation, for_columns) -%}
+    {%- set comments = [] -%}
+    {%- if for_relation and config.persist_relation_docs() and model.description -%}
+        {%- do comments.append("comment on " ~ relation.type ~ " " ~ relation ~ " is " ~ duckdb_escape_comment(model.description)) -%}
+    {%- endif -%}
+    {%- if for_columns and config.persist_column_docs() -%}
+        {%- for column in model.columns.values() if column.description -%}
+            {%- do comments.append("comment on column " ~ relation ~ "." ~ column.name ~ " is " ~ duckdb_escape_comment(column.description)) -%}
+        {%- endfor -%}
+    {%- endif -%}
+    {%- if comments -%}
+        {%- do run_query(comments | join(";\n")) -%}
+    {%- endif -%}
+{%- endmacro %}

@@ -1,0 +1,43 @@
+"""Amounts of Parquet files: a double's line of JSON has the very digits the strict reader takes."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from orchestration.config import LimitSettings, SourceSettings
+from orchestration.landing.files import LandedFile
+from orchestration.warehouse.parquet_lines import read_parquet_blocks
+
+FINITE = st.floats(allow_nan=False, allow_infinity=False)
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("doubles") / "log.parquet"
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(FINITE, min_size=1, max_size=200))
+def test_a_double_is_written_with_its_shortest_digits(path: Path, doubles: list[float]) -> None:
+    pq.write_table(pa.table({"spend": pa.array(doubles, pa.float64())}), path)
+
+    with duckdb.connect() as connection:
+        (block,) = read_parquet_blocks(connection, landed(path), LimitSettings(), ())
+
+    lines = block.lines.column("line").to_pylist()
+    found = [Decimal(line.removeprefix('{"spend":').removesuffix("}\n")) for line in lines]
+    assert found == [Decimal(repr(value)) for value in doubles]
+
+
+def landed(path: Path) -> LandedFile:
+    source = SourceSettings(name="a", kind="litellm_spend_logs")
+    size = path.stat().st_size
+    return LandedFile(path, "a/log.parquet", source, source.file_kinds, size, 0)
