@@ -289,6 +289,26 @@ def _reconciliations(days: str) -> tuple[Suite, ...]:
             ),
         ),
         Suite(
+            table="marts.gateway_reconciliation",
+            key="concat_ws('/', gateway, usage_date, coalesce(api_key_id, 'no key'))",
+            currency="currency",
+            checks=(
+                Check(
+                    name="gateway logs hold what the gateway counted",
+                    severity="warning",
+                    meaning=(
+                        "LiteLLM's own roll-up of a day and key counted more requests, tokens or "
+                        "spend than its log holds, by more than half a percent: calls that never "
+                        "got a row, or that were refused here. At stake is the spend the log "
+                        "lacks."
+                    ),
+                    failing="where status = 'missing_usage'",
+                    amount="greatest(difference_amount, 0)",
+                    shown=("counted_requests", "logged_records", "counted_cost", "logged_cost"),
+                ),
+            ),
+        ),
+        Suite(
             table="marts.provider_reconciliation",
             key="concat_ws('/', provider_account_id, provider_date, model, unit, service_tier)",
             currency="currency",

@@ -180,6 +180,7 @@ def inputs_fingerprint(runtime: Runtime) -> str:
     digest.update(settings.pricing.model_dump_json().encode())
     digest.update(settings.privacy.model_dump_json().encode())
     digest.update(settings.quality.model_dump_json().encode())
+    digest.update(str(settings.lateness.daily).encode())
     digest.update((PROJECT / "dbt_project.yml").read_bytes())
     digest.update(duckdb.__version__.encode())
     # Ours too: some stand in for a user's.
@@ -241,6 +242,7 @@ def _lasting_variables(runtime: Runtime) -> dict[str, Any]:
         "price_backcast": settings.pricing.backcast,
         "catalog_disagreement": str(settings.pricing.catalog_disagreement),
         "lost_after_minutes": int(settings.quality.lost_after.total_seconds() // 60),
+        "daily_lateness_minutes": int(settings.lateness.daily.total_seconds() // 60),
         # Written out: with an exponent it would be a binary number to the engine.
         "cost_tolerance": f"{Decimal(str(settings.quality.cost_tolerance)):f}",
         "week_starts": settings.reporting.week_starts,

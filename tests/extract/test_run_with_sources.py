@@ -12,7 +12,6 @@ from typing import Any
 import dagster as dg
 import duckdb
 import pytest
-from fixtures.litellm_database import spend_log
 from fixtures.spend_logs import row as spend_log_row
 
 from orchestration.cli import invoke
@@ -37,20 +36,63 @@ def published(gateway: Any, sql: str) -> list[tuple[Any, ...]]:
         return connection.execute(sql).fetchall()
 
 
-def test_a_run_asks_loads_builds_and_publishes_and_a_second_one_has_no_news(
+def roll_up(gateway: Any, day: str, key: str, requests: int, spend: str) -> None:
+    gateway.execute(
+        'insert into "LiteLLM_DailyUserSpend" (id, user_id, date, api_key, model, spend, '
+        "api_requests, prompt_tokens, completion_tokens) values "
+        f"('{day} {key}', 'u', '{day}', '{key}', 'm', {spend}, {requests}, {100 * requests}, "
+        f"{50 * requests})"
+    )
+
+
+def test_a_run_publishes_what_was_logged_and_finds_what_was_only_counted(
     gateway: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    gateway.log(1, 2)
+    """28 October is the first day of the log; 30 October is settled on 2 November."""
+    key, other = "a" * 64, "b" * 64
+    for day in (28, 29, 30):
+        start = datetime(2026, 10, day, 12)  # noqa: DTZ001  # naive UTC
+        gateway.log(2 * day, 2 * day + 1, start=start, api_key=key, spend=0.5)
+        roll_up(gateway, f"2026-10-{day}", key, 2, "1.0")
+        roll_up(gateway, f"2026-10-{day}", other, 3, "0.75")
+    statuses = (
+        "select day(usage_date), left(api_key_id, 1), status, difference_amount "
+        "from marts.gateway_reconciliation where usage_date < '2026-11-01' order by all"
+    )
+    settled = [
+        (28, "a", "before_history", 0),
+        (28, "b", "before_history", Decimal("0.75")),
+        (29, "a", "matched", 0),
+        (29, "b", "missing_usage", Decimal("0.75")),
+    ]
 
     assert run(gateway) == 0
-    assert "Source live: 2 litellm_spend_logs" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "Source live: 6 litellm_daily_spend, 6 litellm_spend_logs" in said
+    assert published(gateway, "select count(*), sum(gateway_cost) from marts.usage_records") == [
+        (6, Decimal(3))
+    ]
+    open_days = [(30, "a", "pending", 0), (30, "b", "pending", Decimal("0.75"))]
+    assert published(gateway, statuses) == settled + open_days
+    assert published(
+        gateway,
+        "select failing_rows, amount_at_stake, failing_keys from audit.check_results "
+        "where \"check\" = 'gateway logs hold what the gateway counted'",
+    ) == [(1, Decimal("0.75"), f"litellm/2026-10-29/{other}")]
     assert run(gateway) == 0
     assert "Nothing new" in capsys.readouterr().out
 
-    written = sum(Decimal(repr(spend_log(number, start=NOON)["spend"])) for number in (1, 2))
-    assert published(gateway, "select count(*), sum(gateway_cost) from marts.usage_records") == [
-        (2, written)
-    ]
+    # Before the day is settled its missing calls turn up in the log; those of the 29th never do.
+    gateway.as_of += timedelta(days=1)
+    start = datetime(2026, 10, 30, 13)  # noqa: DTZ001  # naive UTC
+    gateway.log(90, 91, 92, start=start, api_key=other, spend=0.25)
+    roll_up(gateway, "2026-11-01", key, 1, "1.0")
+    steps = gateway.steps()
+    steps.extract()
+    steps.load()
+    steps.build()
+    open_days = [(30, "a", "matched", 0), (30, "b", "matched", 0)]
+    assert gateway.raw(statuses) == settled + open_days
 
 
 def test_a_gateway_without_traffic_is_not_stale_and_one_that_does_not_answer_is(

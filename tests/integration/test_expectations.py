@@ -41,6 +41,11 @@ create table marts.request_reconciliation (
     match_status varchar, input_tokens_delta bigint, output_tokens_delta bigint,
     cost_delta decimal(38, 18), currency varchar, likely_cause varchar
 );
+create table marts.gateway_reconciliation (
+    gateway varchar, usage_date date, api_key_id varchar, currency varchar,
+    counted_requests bigint, logged_records bigint, counted_cost decimal(38, 18),
+    logged_cost decimal(38, 18), difference_amount decimal(38, 18), status varchar
+);
 create table marts.provider_reconciliation (
     provider_date date, provider_account_id varchar, model varchar, unit varchar,
     service_tier varchar, currency varchar, gateway_amount decimal(38, 18),
@@ -277,6 +282,34 @@ def test_a_wrong_debit_is_found_with_its_window(warehouse: Warehouse) -> None:
     assert result.amount_at_stake == Decimal("0.75")
 
 
+def test_calls_the_gateway_counted_and_did_not_log_are_found_with_their_key(
+    warehouse: Warehouse,
+) -> None:
+    for key, status, difference in (
+        ("k-1", "missing_usage", Decimal("0.75")),
+        # Only calls that cost nothing are missing.
+        (None, "missing_usage", Decimal("-0.01")),
+        ("k-2", "missing_count", Decimal(-3)),
+        ("k-3", "pending", Decimal(9)),
+        ("k-4", "matched", Decimal(0)),
+    ):
+        warehouse.add(
+            "gateway_reconciliation",
+            gateway="litellm",
+            usage_date=date(2026, 10, 31),
+            api_key_id=key,
+            currency="USD",
+            difference_amount=difference,
+            status=status,
+        )
+
+    result = warehouse.check()["gateway logs hold what the gateway counted"]
+
+    assert (result.severity, result.failing_rows) == ("warning", 2)
+    assert result.failing_keys == ["litellm/2026-10-31/k-1", "litellm/2026-10-31/no key"]
+    assert result.amount_at_stake == Decimal("0.75")
+
+
 def test_unpriced_usage_is_found_with_the_gateways_own_charge(warehouse: Warehouse) -> None:
     unpriced = {"cost_status": "unpriced", "list_cost": None, "billed_cost": None}
     warehouse.add_usage(request_id="u-1", gateway_cost=Decimal("2.5"), **unpriced)
@@ -485,6 +518,7 @@ def test_progress_is_reported_before_each_step(warehouse: Warehouse, tmp_path: P
         "checks: marts.usage_records",
         "checks: marts.exceptions",
         "checks: marts.request_reconciliation",
+        "checks: marts.gateway_reconciliation",
         "checks: marts.provider_reconciliation",
         "checks: marts.invoice_reconciliation",
         "checks: marts.wallet_reconciliation",

@@ -1,0 +1,24 @@
+{#- The tables of raw of which a change makes a day's roll-up and log be compared anew. Where no
+    roll-up was ever landed there is nothing to compare, and no log is read. -#}
+{% macro rollup_tables() -%}
+    {%- if execute and target.name != "lint" and model.resource_type != "unit_test" -%}
+        {%- if not run_query("select 1 from raw.litellm__daily_spend limit 1").rows -%}
+            {{ return(["litellm__daily_spend"]) }}
+        {%- endif -%}
+    {%- endif -%}
+    {{ return(["litellm__daily_spend", "litellm__spend_logs"]) }}
+{%- endmacro %}
+
+{#- Incremental strategy of what compares roll-ups: days of either side are replaced. -#}
+{% macro get_incremental_rollup_days_sql(arg_dict) -%}
+    {%- set target = arg_dict["target_relation"] -%}
+    {%- set columns = arg_dict["dest_columns"] | map(attribute="quoted") | join(", ") %}
+    delete from {{ target }} where {{ in_touched_days("usage_date", rollup_tables()) }};
+    insert into {{ target }} ({{ columns }})
+    select {{ columns }} from {{ arg_dict["temp_relation"] }}
+{%- endmacro %}
+
+{#- Whether a sum is above another by more than what counters of one gateway may differ by. -#}
+{% macro exceeds_share(larger, smaller) -%}
+    {{ larger }} - {{ smaller }} > 0.005 * {{ larger }}
+{%- endmacro %}
