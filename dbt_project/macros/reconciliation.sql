@@ -128,8 +128,17 @@ exceeding as (
         *,
         case
             when vendor_quantity is null or unit_factor is not null then 0
-            -- Money that agrees needs no cause, whatever is counted.
-            when abs(vendor_amount - expected_amount) <= rounding_amount + 0.000000001 then 0
+            -- Money that agrees needs no cause, unless it agrees with what is counted as well.
+            when
+                abs(vendor_amount - expected_amount) <= rounding_amount + 0.000000001
+                and coalesce(
+                    abs(
+                        vendor_amount - expected_amount
+                        - {{ sliced_cost('(vendor_quantity - our_quantity - late_quantity)', 'unit_price') }}
+                    ) > rounding_amount,
+                    true
+                )
+                then 0
             else vendor_quantity - our_quantity - late_quantity
         end as excess
     from factored
@@ -299,25 +308,132 @@ sorted_out as (
     from streamed
 ),
 
-valued as (
+-- What is more or less by quantity has a price; the rest of the line has its own already.
+weighed as (
     select
         *,
-        {{ sliced_cost('late_quantity', 'unit_price') }} as late_usage_amount,
         {% for cause, name in [["byok", "byok"], ["duplicate_usage", "duplicate"], ["failed_request", "failed"], ["retry_charge", "retry"]] -%}
         coalesce(
             day_{{ cause }}_amount, case when {{ name }}_taken > 0 then {{ name }}_cost else 0 end
         ) as {{ cause }}_amount,
         {% endfor -%}
+        cast(
+            late_quantity + model_mapping_quantity + cache_split_quantity + service_tier_quantity
+            {%- for cause in ["partial_stream", "missing_usage", "bypass_traffic"] %}
+            + case when day_{{ cause }}_amount is null then {{ cause }}_quantity else 0 end
+            {%- endfor %} as decimal(26, 6)
+        ) as moved_quantity
+    from sorted_out
+),
+
+settling as (
+    select
+        *,
+        cast(
+            expected_amount + coalesce(byok_amount, 0) + coalesce(duplicate_usage_amount, 0)
+            + coalesce(failed_request_amount, 0) + coalesce(retry_charge_amount, 0)
+            {%- for cause in ["partial_stream", "missing_usage", "bypass_traffic"] %}
+            + coalesce(day_{{ cause }}_amount, 0)
+            {%- endfor %} as decimal(38, 18)
+        ) as settled_amount
+    from weighed
+),
+
+-- Where prices changed on the days of a line, what moved was used at those that give the amounts
+-- of its model's lines together; an amount that lies between them was used at both.
+offers as (
+    select
+        row_id,
+        family,
+        model,
+        service_tier,
+        is_batch,
+        vendor_amount,
+        settled_amount,
+        moved_quantity,
+        rounding_amount,
+        unit_price,
+        unnest(window_prices) as window_price,
+        generate_subscripts(window_prices, 1) as price_number
+    from settling
+    where moved_quantity <> 0 and len(window_prices) > 1
+),
+
+offered as (
+    select
+        *,
+        {{ sliced_cost('moved_quantity', 'window_price') }} as moved_cost,
+        abs(
+            vendor_amount - settled_amount
+            - {{ sliced_cost('moved_quantity', 'window_price') }}
+        ) as misfit
+    from offers
+),
+
+rated_offers as (
+    select
+        *,
+        count(*) filter (where misfit <= rounding_amount + 0.000000001) over alike as fitting_lines,
+        sum(misfit) over alike as misfits
+    from offered
+    window alike as (partition by family, model, service_tier, is_batch, price_number)
+),
+
+chosen_prices as (
+    select
+        row_id,
+        window_price
+    from rated_offers
+    where misfit <= rounding_amount + 0.000000001
+    qualify row_number() over (
+        partition by row_id
+        order by
+            fitting_lines desc,
+            misfits asc,
+            coalesce(window_price = unit_price, false) desc,
+            window_price asc
+    ) = 1
+),
+
+mixed_prices as (
+    select
+        row_id,
+        cast(
+            max((vendor_amount - settled_amount) / moved_quantity) as decimal(38, 18)
+        ) as window_price
+    from offered
+    where moved_quantity > 0
+    group by row_id
+    having
+        min(moved_cost) < max(vendor_amount - settled_amount)
+        and max(moved_cost) > max(vendor_amount - settled_amount)
+),
+
+moved as (
+    select
+        settling.*,
+        coalesce(
+            chosen_prices.window_price, mixed_prices.window_price, settling.unit_price
+        ) as moved_price
+    from settling
+    left join chosen_prices on settling.row_id = chosen_prices.row_id
+    left join mixed_prices on settling.row_id = mixed_prices.row_id
+),
+
+valued as (
+    select
+        *,
+        {{ sliced_cost('late_quantity', 'moved_price') }} as late_usage_amount,
         {% for cause in ["partial_stream", "missing_usage", "bypass_traffic"] -%}
         coalesce(
-            day_{{ cause }}_amount, {{ sliced_cost(cause ~ '_quantity', 'unit_price') }}
+            day_{{ cause }}_amount, {{ sliced_cost(cause ~ '_quantity', 'moved_price') }}
         ) as {{ cause }}_amount,
         {% endfor -%}
         {% for cause in ["model_mapping", "cache_split"] -%}
-        {{ sliced_cost(cause ~ '_quantity', 'unit_price') }} as {{ cause }}_amount,
+        {{ sliced_cost(cause ~ '_quantity', 'moved_price') }} as {{ cause }}_amount,
         {% endfor -%}
-        {{ sliced_cost('service_tier_quantity', 'unit_price') }} as moved_tier_amount
-    from sorted_out
+        {{ sliced_cost('service_tier_quantity', 'moved_price') }} as moved_tier_amount
+    from moved
 ),
 
 counted_amounts as (
@@ -388,6 +504,11 @@ price_matches as (
     qualify row_number() over (
         partition by scaled.row_id
         order by
+            coalesce(known_prices.unit_price = scaled.vendor_unit_price, false) desc,
+            -- An amount of a few cents fits several prices: the line's own tier goes first.
+            known_prices.service_tier = scaled.our_tier
+            and known_prices.is_batch = scaled.our_is_batch
+            and coalesce(known_prices.context_band, '') = coalesce(scaled.our_band, '') desc,
             abs(known_prices.unit_price - scaled.vendor_unit_price) asc nulls last,
             abs(
                 scaled.vendor_amount
@@ -431,6 +552,7 @@ explained as (
             when vendor_amount is null or unpriced_quantity <= 0 or price_amount <> 0 then 0
             when unit_mismatch_amount <> 0 then 0
             when abs(vendor_amount - expected_by_quantity) <= rounding_amount then 0
+            when unpriced_quantity >= vendor_quantity then vendor_amount - expected_by_quantity
             when vendor_unit_price is not null
                 then {{ sliced_cost('least(unpriced_quantity, vendor_quantity)', 'vendor_unit_price') }}
             else vendor_amount - expected_by_quantity

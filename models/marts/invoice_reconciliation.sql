@@ -148,7 +148,31 @@ reduced as (
     from attributed
 ),
 
--- A rest that is a rule's rate on all that is expected by now is its markup.
+-- A rest that is a rule's rate on all that is expected by now is its markup, if the rate holds for
+-- every line of usage of the document: of a line of cents any rest is some rate.
+documents as (
+    select
+        reduced.vendor,
+        reduced.invoice_number,
+        markup_rules.rule_id
+    from reduced
+    inner join markup_rules
+        on
+            markup_rules.markup_rate > 0
+            and (markup_rules.provider is null or reduced.provider = markup_rules.provider)
+    where
+        reduced.line_kind = 'usage'
+        and reduced.gateway is null
+        and reduced.amount <> reduced.left_amount
+    group by reduced.vendor, reduced.invoice_number, markup_rules.rule_id
+    having bool_and(
+        abs(
+            reduced.left_amount
+            - {{ converted('(reduced.amount - reduced.left_amount)', 'markup_rules.markup_rate') }}
+        ) <= reduced.rounding_limit + 0.000000001
+    )
+),
+
 marked_up as (
     select
         reduced.invoice_line_id,
@@ -168,6 +192,11 @@ marked_up as (
                 reduced.left_amount
                 - {{ converted('(reduced.amount - reduced.left_amount)', 'markup_rules.markup_rate') }}
             ) <= reduced.rounding_limit + 0.000000001
+    inner join documents
+        on
+            reduced.vendor = documents.vendor
+            and reduced.invoice_number = documents.invoice_number
+            and markup_rules.rule_id = documents.rule_id
     qualify row_number() over (
         partition by reduced.invoice_line_id
         order by
@@ -187,7 +216,6 @@ rounded as (
             when
                 abs(reduced.left_amount - coalesce(marked_up.markup_amount, 0))
                 <= reduced.rounding_limit
-                and (reduced.has_slices or reduced.line_part = 'rounding')
                 then reduced.left_amount - coalesce(marked_up.markup_amount, 0)
             -- Sums of rounded lines may miss the total by as many half units.
             when reduced.line_part = 'rounding' then reduced.left_amount

@@ -84,6 +84,7 @@ facing as (
             as our_quantity,
         counted_amount + time_zone_amount as expected_amount,
         unit_price,
+        window_prices,
         {% for name in unbilled_classes() -%}
         coalesce({{ name }}_quantity, 0) as {{ name }}_quantity,
         coalesce({{ name }}_cost, 0) as {{ name }}_cost,

@@ -319,33 +319,49 @@ rated as (
             and carried.to_date - 1 = at_end.rate_date
 ),
 
-exchanged as (
+exchangeable as (
     select
         *,
-        -- Only where it brings the line nearer: a rate is no reason by itself.
-        case
-            when invoice_rate is null or gateway is not null then 0
-            when
-                abs(
-                    amount - sum({{ converted('our_priced_amount', 'invoice_rate') }}) over (
-                        partition by invoice_line_id
-                    )
-                ) < abs(amount - our_total)
-                then {{ converted('our_priced_amount', 'invoice_rate') }} - our_amount
-            else 0
-        end as fx_amount
+        sum({{ converted('our_priced_amount', 'invoice_rate') }}) over (
+            partition by invoice_line_id
+        ) as exchanged_total
     from rated
 ),
 
-listed as (
+exchanged as (
+    select
+        *,
+        -- Only where it brings the lines of the document nearer: a rate is no reason by itself.
+        case
+            when invoice_rate is null or gateway is not null then 0
+            when
+                sum(abs(amount - coalesce(exchanged_total, our_total)) / details) over (
+                    partition by vendor, invoice_number
+                )
+                < sum(abs(amount - our_total) / details) over (
+                    partition by vendor, invoice_number
+                )
+                then {{ converted('our_priced_amount', 'invoice_rate') }} - our_amount
+            else 0
+        end as fx_amount
+    from exchangeable
+),
+
+-- What the lists in force on the days of a line ask for what it is about.
+priced as (
     select
         exchanged.invoice_line_id,
         exchanged.model,
         exchanged.unit,
         exchanged.service_tier,
         exchanged.is_batch,
+        exchanged.priced_at,
+        exchanged.currency as line_currency,
+        coalesce(exchanged.service_tier, 'standard') = prices.service_tier as is_own_tier,
         prices.unit_price,
-        prices.currency
+        prices.currency,
+        prices.list_rank,
+        prices.valid_from_at
     from exchanged
     inner join prices
         on
@@ -361,17 +377,46 @@ listed as (
             )
             and exchanged.to_date > prices.valid_from_at
             and exchanged.from_date < prices.valid_to_at
-    where exchanged.priced_at is null and exchanged.gateway is null
+    where exchanged.gateway is null
+),
+
+listed as (
+    select
+        invoice_line_id,
+        model,
+        unit,
+        service_tier,
+        is_batch,
+        unit_price,
+        currency
+    from priced
+    where priced_at is null
     qualify row_number() over (
-        partition by
-            exchanged.invoice_line_id, exchanged.model, exchanged.unit, exchanged.service_tier,
-            exchanged.is_batch
-        order by
-            coalesce(exchanged.service_tier, 'standard') = prices.service_tier desc,
-            prices.list_rank asc,
-            prices.valid_from_at desc,
-            prices.unit_price asc
+        partition by invoice_line_id, model, unit, service_tier, is_batch
+        order by is_own_tier desc, list_rank asc, valid_from_at desc, unit_price asc
     ) = 1
+),
+
+best_lists as (
+    select *
+    from priced
+    where is_own_tier and currency = line_currency
+    qualify list_rank = min(list_rank) over (
+        partition by invoice_line_id, model, unit, service_tier, is_batch
+    )
+),
+
+window_prices as (
+    select
+        invoice_line_id,
+        model,
+        unit,
+        service_tier,
+        is_batch,
+        list(distinct unit_price order by unit_price) as window_prices
+    from best_lists
+    group by invoice_line_id, model, unit, service_tier, is_batch
+    having count(distinct unit_price) > 1
 ),
 
 seen_accounts as (
@@ -446,6 +491,7 @@ lined as (
                 )
             end as decimal(38, 18)
         ) as unit_price,
+        window_prices.window_prices,
         {% for name in unbilled_classes() -%}
         exchanged.{{ name }}_quantity,
         exchanged.{{ name }}_cost,
@@ -516,6 +562,13 @@ lined as (
             and exchanged.unit = listed.unit
             and exchanged.service_tier is not distinct from listed.service_tier
             and exchanged.is_batch is not distinct from listed.is_batch
+    left join window_prices
+        on
+            exchanged.invoice_line_id = window_prices.invoice_line_id
+            and exchanged.model = window_prices.model
+            and exchanged.unit = window_prices.unit
+            and exchanged.service_tier is not distinct from window_prices.service_tier
+            and exchanged.is_batch is not distinct from window_prices.is_batch
     left join seen_accounts on exchanged.invoice_line_id = seen_accounts.invoice_line_id
     left join seen_vendors
         on

@@ -325,15 +325,46 @@ listed as (
     ) = 1
 ),
 
+-- On a day of a change the lists ask two prices for what the gateway did not see.
+window_prices as (
+    select
+        covered.row_id,
+        list(distinct prices.unit_price order by prices.unit_price) as window_prices
+    from covered
+    inner join prices
+        on
+            covered.provider = prices.provider
+            and covered.model = prices.model
+            and covered.unit = prices.unit
+            and covered.currency = prices.currency
+            and covered.service_tier = prices.service_tier
+            and prices.is_batch = coalesce(covered.is_batch, false)
+            and prices.context_band is null
+            and prices.list_rank < 99
+            and (
+                prices.provider_account_id is null
+                or covered.provider_account_id = prices.provider_account_id
+            )
+            and covered.provider_date + interval 1 day > prices.valid_from_at
+            and covered.provider_date < prices.valid_to_at
+    where
+        coalesce(covered.usage_quantity, covered.cost_quantity, 0)
+        <> coalesce(covered.gateway_quantity, 0)
+    group by covered.row_id
+    having count(distinct prices.unit_price) > 1 and count(distinct prices.list_rank) = 1
+),
+
 final as (
     select
         covered.* exclude (unit_price),
+        window_prices.window_prices,
         case
             when covered.unit = 'requests' then 0
             else coalesce(covered.unit_price, listed.unit_price)
         end as unit_price
     from covered
     left join listed on covered.row_id = listed.row_id
+    left join window_prices on covered.row_id = window_prices.row_id
 )
 
 select * from final
