@@ -122,6 +122,7 @@ def shared_key(world: World, code: str) -> None:
         row["metadata"]["spend_logs_metadata"] = {"workflow": name}
         world.rows.append(row)
         world.recorded.append(call)
+        world.spend(call)
         world.app.append(world.app_row(call))
         world.bill(call)
         spent.append(call.cost)

@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from accuracy.contracts import Contract
 from accuracy.wallets import OPENING, Prepaid, router_key
 from accuracy.world import (
     AFTER,
@@ -24,6 +25,8 @@ from accuracy.world import (
     Call,
     World,
     line_text,
+    provider_of,
+    rate_on,
 )
 
 CENT = Decimal("0.01")
@@ -48,6 +51,9 @@ def write_home(home: Path, worlds: Sequence[World]) -> None:
             _write(folder / f"{name}-2026-10__p0001.json", _json(page))
         invoices = landing / f"{world.name}_invoices"
         _write(invoices / "invoice.csv", _csv(invoice_lines(world)))
+        documents = [each.document() for c in world.contracts for each in c.invoices]
+        if documents:
+            _write(invoices / "contracts.json", _json(documents))
         if world.has_wrong_total:
             _write(invoices / WRONG_TOTAL, _csv(_wrong_total(world)))
         if world.prepaid is not None:
@@ -161,7 +167,11 @@ def _pages(world: World) -> dict[str, dict[str, Any]]:
     usage: dict[int, dict[tuple[str, str, str], list[Call]]] = defaultdict(
         lambda: defaultdict(list)
     )
-    for call, project in world.billed:
+    billed = list(world.billed)
+    for contract in world.contracts:
+        if contract.has_pages:
+            billed += [(call, contract.project) for call in contract.billed]
+    for call, project in billed:
         day = (call.ended_at - MONTH_START).days
         usage[day][project, call.model, call.tier].append(call)
     return {
@@ -232,10 +242,9 @@ def _catalog(prices: dict[tuple[str, str], dict[str, Decimal]]) -> dict[str, Any
     """LiteLLM's cost map of the models."""
     ours = {"input": "input_cost_per_token", "cached": "cache_read_input_token_cost"}
     ours["output"] = "output_cost_per_token"
-    entries: dict[str, dict[str, Any]] = defaultdict(
-        lambda: {"litellm_provider": "openai", "mode": "chat"}
-    )
+    entries: dict[str, dict[str, Any]] = defaultdict(lambda: {"mode": "chat"})
     for (model, tier), parts in prices.items():
+        entries[model]["litellm_provider"] = provider_of(model)
         for part, price in parts.items():
             suffix = "" if tier == "standard" else f"_{tier}"
             entries[model][ours[part] + suffix] = price / MILLION
@@ -244,7 +253,7 @@ def _catalog(prices: dict[tuple[str, str], dict[str, Decimal]]) -> dict[str, Any
 
 def _seeds(worlds: Sequence[World]) -> dict[str, Rows]:
     accounts, scopes, providers, owners, teams = [], [], [], [], []
-    centers, wallets, rules = [], [], []
+    centers, wallets, rules, subscriptions = [], [], [], []
     for world in worlds:
         accounts.append(
             {
@@ -275,6 +284,25 @@ def _seeds(worlds: Sequence[World]) -> dict[str, Rows]:
         providers.append({**contract, "gateway": world.gateway, "provider_project_id": ""})
         for project in (world.project, f"{world.project}_shadow"):
             providers.append({**contract, "gateway": "", "provider_project_id": project})
+        for each in world.contracts:
+            providers += _contract_rows(each)
+        for key in world.own_keys:
+            scopes.append(
+                {**scopes[-1], "scope_type": "key", "scope_id": key.id, "billing_mode": "byok"}
+            )
+        for name, amount in world.commitments:
+            subscriptions.append(
+                {
+                    "subscription_id": f"{name}-commitment",
+                    "account_id": "",
+                    "provider_account_id": name,
+                    "description": "Provisioned throughput",
+                    "amount": amount,
+                    "currency": "USD",
+                    "interval": "month",
+                    "valid_from_date": "2026-01-01",
+                }
+            )
         for team in sorted({key.team for key in world.keys if key.team}):
             centers.append({"cost_center": f"{team}-cc", "name": team, "active": "true"})
             teams.append(
@@ -285,7 +313,7 @@ def _seeds(worlds: Sequence[World]) -> dict[str, Rows]:
                     "active": "true",
                 }
             )
-        for key in [*world.keys, *world.shared_keys]:
+        for key in [*world.keys, *world.shared_keys, *world.own_keys]:
             owners.append(
                 {
                     "api_key_id": key.id,
@@ -338,6 +366,8 @@ def _seeds(worlds: Sequence[World]) -> dict[str, Rows]:
     return {
         "markup_rules": rules or [{"rule_id": ""}],
         "wallets": wallets or [{"wallet_id": ""}],
+        "subscriptions": subscriptions or [{"subscription_id": ""}],
+        "fx_rates": _fx_rates(),
         "accounts": accounts,
         "account_scopes": scopes,
         "provider_accounts": providers,
@@ -345,6 +375,43 @@ def _seeds(worlds: Sequence[World]) -> dict[str, Rows]:
         "teams": teams,
         "key_owners": owners,
     }
+
+
+def _contract_rows(contract: Contract) -> Rows:
+    """How calls, and the provider's pages, are found to belong to a contract."""
+    row = {
+        "provider_account_id": contract.name,
+        "provider": contract.provider,
+        "currency": contract.currency,
+        "time_zone": contract.zone,
+        "invoice_rounding": "line",
+        "valid_from_date": "2026-01-01",
+    }
+    found = (
+        {"api_base_host": f"{contract.name}.example.com"}
+        if contract.is_by_host
+        else {"model_id": contract.name}
+    )
+    rows = [row | found]
+    if contract.is_of_gateway:
+        rows[0]["gateway"] = contract.world.gateway
+    if contract.has_pages:
+        rows.append(row | {"provider_project_id": contract.project})
+    return rows
+
+
+def _fx_rates() -> Rows:
+    days = [MONTH_START + timedelta(days=day) for day in range(-20, 45)]
+    return [
+        {
+            "rate_date": f"{day:%Y-%m-%d}",
+            "base_currency": "USD",
+            "quote_currency": "EUR",
+            "rate": rate_on(day),
+            "source": "bank",
+        }
+        for day in days
+    ]
 
 
 def _settings(worlds: Sequence[World]) -> str:

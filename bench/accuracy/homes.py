@@ -8,7 +8,7 @@ from pathlib import Path
 
 import yaml
 
-from accuracy import wallets
+from accuracy import contracts, wallets
 from accuracy.faults import LOOKALIKES, PLANTS
 from accuracy.files import WRONG_TOTAL, write_home
 from accuracy.world import World
@@ -40,6 +40,8 @@ def make_world(seed: int, faults: Sequence[str], plants: int) -> World:
         for _ in range(plants):
             if code in PLANTS:
                 PLANTS[code](world, code)
+            elif code in contracts.PLANTS:
+                contracts.PLANTS[code](world, code)
             else:
                 wallets.PLANTS[code](prepaid, code)
     for _ in range(LOOKALIKES_TO_A_FAULT * plants):
@@ -47,7 +49,9 @@ def make_world(seed: int, faults: Sequence[str], plants: int) -> World:
             plant(world)
         for alike in wallets.LOOKALIKES.values():
             alike(prepaid)
-        world.lookalikes += len(LOOKALIKES) + len(wallets.LOOKALIKES)
+        for like in contracts.LOOKALIKES.values():
+            like(world)
+        world.lookalikes += len(LOOKALIKES) + len(wallets.LOOKALIKES) + len(contracts.LOOKALIKES)
     world.rng.shuffle(world.rows)
     return world
 

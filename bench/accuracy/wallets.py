@@ -49,6 +49,7 @@ class Prepaid:
 
     def use(self, call: Call) -> None:
         """A call through the router, which charges a tenth more than the provider."""
+        self.world.spend(call, call.cost * Decimal("1.1"), self.account)
         self.calls.append(
             {
                 "request_id": f"{call.request_id}-routed",

@@ -14,6 +14,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from accuracy.contracts import Contract
     from accuracy.wallets import Prepaid
 
 MONTH = "2026-10"
@@ -39,9 +40,25 @@ BEFORE = {
     ("gpt-5-mini", "priority"): _prices("0.45", "0.045", "3.6"),
     ("gpt-5-nano", "standard"): _prices("0.05", "0.005", "0.4"),
     ("gpt-5-nano", "priority"): _prices("0.1", "0.01", "0.8"),
+    ("claude-sonnet-4-5", "standard"): _prices("3", "0.3", "15"),
 }
 AFTER = BEFORE | {("gpt-5-mini", "standard"): _prices("0.2", "0.02", "1.6")}
+# Of a model that no catalog knows nothing is expected.
+UNKNOWN = _prices("0", "0", "0")
 MODELS = ("gpt-5", "gpt-5-mini", "gpt-5-nano")
+# Models whose every part costs more than a cent in a large call.
+LARGE_MODELS = ("gpt-5", "gpt-5-mini", "claude-sonnet-4-5")
+
+
+def provider_of(model: str) -> str:
+    """Who offers a model."""
+    return "anthropic" if model.startswith("claude") else "openai"
+
+
+def rate_on(moment: datetime) -> Decimal:
+    """Euros to the dollar on a day: something else every day."""
+    day = (moment.date() - MONTH_START.date()).days
+    return (Decimal(9_000) + day * 37 % 500) / 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +97,8 @@ class Call:
     @property
     def prices(self) -> Prices:
         """What its tokens cost per million when it began."""
-        return (AFTER if self.at >= CHANGE_AT else BEFORE)[self.model, self.tier]
+        prices = AFTER if self.at >= CHANGE_AT else BEFORE
+        return prices.get((self.model, self.tier), UNKNOWN)
 
     @property
     def parts(self) -> dict[str, int]:
@@ -125,6 +143,18 @@ class Cause:
     amount: Decimal
 
 
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """What a call is billed, for sums by day."""
+
+    account: str
+    key: Key
+    model: str
+    at: datetime
+    amount: Decimal
+    request_id: str
+
+
 @dataclass
 class World:
     """One company: its keys, what it called, what was written, and what is wrong with that."""
@@ -139,6 +169,10 @@ class World:
     findings: list[Finding] = field(default_factory=list)
     causes: list[Cause] = field(default_factory=list)
     shared_keys: list[Key] = field(default_factory=list)
+    own_keys: list[Key] = field(default_factory=list)
+    contracts: list[Contract] = field(default_factory=list)
+    commitments: list[tuple[str, Decimal]] = field(default_factory=list)
+    spent: list[Spent] = field(default_factory=list)
     repeated_rows: int = 0
     is_billed_at_old_price: bool = False
     late_causes: list[str] = field(default_factory=list)
@@ -180,8 +214,8 @@ class World:
 
     @property
     def credit(self) -> Decimal:
-        """What the provider takes off it; every third company has credit left."""
-        return Decimal("0.50") if self.seed % 3 == 0 else Decimal(0)
+        """What the provider takes off it; every third has credit left, but for clean months."""
+        return Decimal("0.50") if self.seed % 3 == 0 and self.seed % 10 else Decimal(0)
 
     @property
     def project(self) -> str:
@@ -192,6 +226,24 @@ class World:
         """A request id nobody else has."""
         self.numbers += 1
         return f"{self.name}-call-{self.numbers:05}"
+
+    def new_key(self, kind: str, team: int) -> Key:
+        """A key nobody else has, of one of the teams."""
+        self.numbers += 1
+        return Key(f"{self.name}-{kind}-{self.numbers}", f"{self.name}-team-{team}")
+
+    def spend(self, call: Call, amount: Decimal | None = None, account: str | None = None) -> None:
+        """Note what a call is billed: what its tokens cost, unless said otherwise."""
+        billed = call.cost if amount is None else amount
+        self.spent.append(
+            Spent(account or self.account, call.key, call.model, call.at, billed, call.request_id)
+        )
+
+    def forget(self, calls: list[Call]) -> None:
+        """Have the gateway know nothing of calls that it has written."""
+        ids = {call.request_id for call in calls}
+        self.rows = [row for row in self.rows if row["request_id"] not in ids]
+        self.spent = [each for each in self.spent if each.request_id not in ids]
 
     def some_time(self) -> datetime:
         """A moment of the month, away from its edges."""
@@ -223,6 +275,8 @@ class World:
         """Have the gateway write a call that costs what its tokens cost."""
         self.rows.append(log_row(call, **changes))
         self.recorded.append(call)
+        nobody = Key("", None)
+        self.spend(replace(call, key=nobody) if changes.get("api_key") == "" else call)
 
     def bill(self, call: Call, project: str | None = None) -> None:
         """Have the provider count and charge a call."""
@@ -259,6 +313,9 @@ class World:
 
 def line_text(model: str, tier: str, part: str) -> str:
     """How the provider names a line of its cost report and of its invoice."""
+    if provider_of(model) == "anthropic":
+        words = {"input": "Input Tokens", "cached": "Input Tokens, Cache Read"}
+        return f"Claude Sonnet 4.5 Usage - {words.get(part, 'Output Tokens')}"
     names = {"input": "input", "cached": "cached input", "output": "output"}
     return f"{model}{'' if tier == 'standard' else ' ' + tier}, {names[part]}"
 
@@ -291,8 +348,8 @@ def log_row(call: Call, **changes: Any) -> dict[str, Any]:
         "endTime": written(call.ended_at),
         "model": call.model,
         "model_group": call.model,
-        "custom_llm_provider": "openai",
-        "api_base": "https://api.openai.com/v1",
+        "custom_llm_provider": provider_of(call.model),
+        "api_base": f"https://api.{provider_of(call.model)}.com/v1",
         "cache_hit": "False",
         "team_id": call.key.team or "",
         "session_id": call.session,

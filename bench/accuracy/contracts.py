@@ -1,0 +1,663 @@
+"""Contracts with providers, each with calls and invoices of its own, and what is wrong with these.
+
+A contract is found by the deployment of a call or by the host it went to. Its invoices come in
+some layout; the truth of each line is what of its variance is due to which cause.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+from datetime import UTC, date, datetime, timedelta
+from decimal import ROUND_HALF_UP, Decimal
+from typing import Any
+
+from accuracy.world import (
+    BEFORE,
+    CHANGE_AT,
+    DAYS,
+    LARGE_MODELS,
+    MILLION,
+    MONTH_START,
+    Call,
+    World,
+    line_text,
+    log_row,
+    provider_of,
+    rate_on,
+)
+
+CENT = Decimal("0.01")
+UNITS = {
+    "input": "input_text_uncached_tokens",
+    "cached": "input_cached_read_tokens",
+    "output": "output_text_tokens",
+}
+PACIFIC = timedelta(hours=7)
+ISSUED = date(2026, 11, 2)
+# How a vendor lays out an invoice. The first four state quantities, the others amounts alone.
+COUNTING = ("parts", "columns", "thousands", "days")
+AMOUNTS = ("amounts", "models", "one")
+MARKUP = Decimal("0.10")
+Part = tuple[str, str, str]
+
+
+@dataclass
+class Line:
+    """A line of an invoice, with the truth about it.
+
+    Attributes:
+        part: Model, tier and part of a call that it bills.
+        expected: What the contract's usage comes to.
+        causes: What it differs by, rounding apart.
+        amount: What is billed, rounded; else expected and causes in cents.
+    """
+
+    text: str
+    part: Part | None = None
+    expected: Decimal = Decimal(0)
+    causes: dict[str, Decimal] = field(default_factory=lambda: defaultdict(Decimal))
+    quantity: int | None = None
+    columns: dict[str, Any] = field(default_factory=dict)
+    number: int = 0
+
+    @property
+    def exact(self) -> Decimal:
+        """What it bills before it is rounded."""
+        return self.expected + sum(self.causes.values(), Decimal(0))
+
+    @property
+    def amount(self) -> Decimal:
+        """What it bills."""
+        return self.exact.quantize(CENT, ROUND_HALF_UP)
+
+    @property
+    def truth(self) -> dict[str, Decimal]:
+        """Every cause of the line's variance."""
+        causes = dict(self.causes)
+        left = self.amount - self.exact
+        return causes | {"rounding": causes.get("rounding", Decimal(0)) + left} if left else causes
+
+
+@dataclass
+class Invoice:
+    """An invoice or credit note and what is to be known of it."""
+
+    number: str
+    header: dict[str, Any]
+    lines: list[Line] = field(default_factory=list)
+    fault: str = ""
+
+    def document(self) -> dict[str, Any]:
+        """As the vendor sends it."""
+        total = sum((line.amount for line in self.lines), Decimal(0))
+        rows = [
+            {"line_no": number, "description": line.text, "amount": line.amount} | line.columns
+            for number, line in enumerate(self.lines, 1)
+        ]
+        return self.header | {"invoice_number": self.number, "total": total, "lines": rows}
+
+
+@dataclass
+class Contract:
+    """A small contract: its calls as recorded and as billed, in the tokens of each part."""
+
+    world: World
+    number: int
+    model: str
+    layout: str
+    zone: str = "UTC"
+    currency: str = "USD"
+    has_pages: bool = False
+    is_by_host: bool = False
+    is_of_gateway: bool = True
+    recorded: list[Call] = field(default_factory=list)
+    billed: list[Call] = field(default_factory=list)
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    invoices: list[Invoice] = field(default_factory=list)
+
+    @property
+    def name(self) -> str:
+        """What the company calls it."""
+        return f"{self.world.name}-c{self.number:03}"
+
+    @property
+    def provider(self) -> str:
+        """Who bills."""
+        return provider_of(self.model)
+
+    @property
+    def project(self) -> str:
+        """Its project at the provider."""
+        return f"proj_{self.name}"
+
+    @property
+    def invoice_number(self) -> str:
+        """The number of its invoice of the month."""
+        return f"INV-{self.name}"
+
+    def call(self, **changes: Any) -> Call:
+        """A call large enough that each part of it is more than a cent."""
+        rng = self.world.rng
+        big = {
+            "model": self.model,
+            "uncached": rng.randrange(100_000, 200_000),
+            "cached": rng.randrange(200_000, 300_000),
+            "output": rng.randrange(20_000, 40_000),
+        }
+        made = self.world.call(**(big | changes))
+        if "at" not in changes and made.ended_at.date() != made.at.date():
+            return replace(made, at=made.at - timedelta(minutes=10))
+        return made
+
+    def row(self, call: Call, **changes: Any) -> dict[str, Any]:
+        """What the gateway writes of a call that went to this contract."""
+        found = (
+            {"api_base": f"https://{self.name}.example.com/v1"}
+            if self.is_by_host
+            else {"model_id": self.name}
+        )
+        return log_row(call, **(found | changes))
+
+    def record(self, call: Call, **changes: Any) -> None:
+        """Have the gateway write a call, and no one bill it."""
+        self.world.rows.append(self.row(call, **changes))
+        self.world.spend(call)
+        self.recorded.append(call)
+
+    def happen(self, call: Call) -> None:
+        """A call that is recorded and billed."""
+        self.record(call)
+        self.billed.append(call)
+
+    def parts_of(self, calls: Iterable[Call]) -> dict[Part, tuple[int, Decimal]]:
+        """Tokens and cost of calls by model, tier and part."""
+        sums: dict[Part, tuple[int, Decimal]] = {}
+        for call in calls:
+            for part, count in call.parts.items():
+                if count:
+                    key = (call.model, call.tier, part)
+                    tokens, cost = sums.get(key, (0, Decimal(0)))
+                    more = count * call.prices[part] / MILLION * self.rate(call)
+                    sums[key] = (tokens + count, cost + more)
+        return sums
+
+    def rate(self, call: Call) -> Decimal:
+        """What a dollar is on the day of a call."""
+        return rate_on(call.at) if self.currency == "EUR" else Decimal(1)
+
+    def header(self, start: str = "2026-10-01", end: str = "2026-10-31") -> dict[str, Any]:
+        """The head of an invoice of the month, or of other days."""
+        issued = ISSUED if end >= "2026-10-31" else date(2026, 10, 2)
+        return {
+            "vendor": self.provider,
+            "invoice_type": "invoice",
+            "issued_at": f"{issued}T00:00:00Z",
+            "period_start": start,
+            "period_end": end,
+            "currency": self.currency,
+            "provider_account_id": self.name,
+        }
+
+    def invoice(
+        self, recorded: Iterable[Call] | None = None, billed: Iterable[Call] | None = None
+    ) -> Invoice:
+        """The month's invoice: a line per part, model or day, as the layout has it."""
+        made = Invoice(self.invoice_number, self.header())
+        self.invoices.append(made)
+        own = list(self.recorded if recorded is None else recorded)
+        theirs = list(self.billed if billed is None else billed)
+        if self.layout == "days":
+            for day in sorted({call.at.date() for call in [*own, *theirs]}):
+                made.lines += self._lines(
+                    [call for call in own if call.at.date() == day],
+                    [call for call in theirs if call.at.date() == day],
+                    {"service_start": f"{day}", "service_end": f"{day}"},
+                )
+        else:
+            made.lines += self._lines(own, theirs, {})
+        for number, line in enumerate(made.lines, 1):
+            line.number = number
+        return made
+
+    def _lines(self, own: list[Call], theirs: list[Call], more: dict[str, Any]) -> list[Line]:
+        expected, counted = self.parts_of(own), self.parts_of(theirs)
+        lines = []
+        for key in sorted({*expected, *counted}):
+            model, tier, part = key
+            line = Line(line_text(model, tier, part), key, expected.get(key, (0, Decimal(0)))[1])
+            line.quantity = counted.get(key, (0, Decimal(0)))[0]
+            line.columns = dict(more)
+            lines.append(line)
+        if self.layout in ("models", "one"):
+            return _together(lines, self.layout)
+        for line in lines:
+            self._count(line)
+        return lines
+
+    def _count(self, line: Line) -> None:
+        if line.part is None or line.quantity is None:
+            return
+        model, tier, part = line.part
+        if self.layout in ("parts", "days"):
+            line.columns |= {"quantity": line.quantity, "unit": "tokens"}
+        elif self.layout == "columns":
+            line.text = f"Use of {model}: {part}"
+            line.columns |= {"quantity": line.quantity, "unit": UNITS[part], "model": model}
+            line.columns |= {"service_tier": tier}
+        elif self.layout == "thousands":
+            line.columns |= {"quantity": Decimal(line.quantity) / 1000, "unit": "1K tokens"}
+
+    def find(self, invoice: Invoice, part: str, model: str | None = None) -> Line:
+        """The first line of a part."""
+        return next(
+            line
+            for line in invoice.lines
+            if line.part is not None
+            and line.part[2] == part
+            and line.part[0] == (model or self.model)
+        )
+
+
+def _together(lines: list[Line], layout: str) -> list[Line]:
+    """Lines of a model, or all, as one."""
+    groups: dict[str, list[Line]] = defaultdict(list)
+    for line in lines:
+        groups[line.part[0] if layout == "models" and line.part else "API usage"].append(line)
+    together = []
+    for text, group in groups.items():
+        one = Line(text, None, sum((line.expected for line in group), Decimal(0)))
+        if layout == "models":
+            one.columns = {"model": text}
+        together.append(one)
+    return together
+
+
+def draw(world: World, *, layouts: Iterable[str] = COUNTING, **changes: Any) -> Contract:
+    """A new contract with some calls that are recorded and billed as they were."""
+    rng = world.rng
+    contract = Contract(
+        world,
+        len(world.contracts),
+        rng.choice(LARGE_MODELS),
+        rng.choice(list(layouts)),
+        is_by_host=rng.random() < 0.3,
+    )
+    for name, value in changes.items():
+        setattr(contract, name, value)
+    world.contracts.append(contract)
+    for _ in range(rng.randrange(3, 6)):
+        contract.happen(contract.call())
+    return contract
+
+
+def _add(invoice: Invoice, calls: Iterable[Call], cause: str, sign: int, of: Contract) -> None:
+    """Put a cause on the lines that calls are billed on."""
+    for call in calls:
+        for part, count in call.parts.items():
+            if count:
+                amount = sign * count * call.prices[part] / MILLION * of.rate(call)
+                line = next(
+                    line
+                    for line in invoice.lines
+                    if line.part in (None, (call.model, call.tier, part))
+                    and line.columns.get("service_start", f"{call.at:%Y-%m-%d}")
+                    == f"{call.at:%Y-%m-%d}"
+                )
+                line.causes[cause] += amount
+
+
+MONTHLY = ("parts", "columns", "thousands")
+
+
+def tax_line(world: World, code: str) -> None:
+    """A line of tax, one of a fee and one of credit."""
+    contract = draw(world, layouts=(*COUNTING, *AMOUNTS))
+    invoice = contract.invoice()
+    for kind, text, amount in (
+        ("tax", "VAT 19%", "1.90"),
+        ("fee", "Platform fee", "3.00"),
+        ("credit", "Promotional credit", "-2.50"),
+    ):
+        stated = {"line_kind": kind} if world.rng.random() < 0.5 else {}
+        line = Line(text, columns=stated, number=len(invoice.lines) + 1)
+        line.causes[kind] = Decimal(amount)
+        invoice.lines.append(line)
+    invoice.fault = code
+
+
+def exchanged(world: World, code: str) -> None:
+    """An invoice in euros at the rate of its issue."""
+    contract = draw(world, layouts=(*MONTHLY, *AMOUNTS), currency="EUR")
+    invoice = contract.invoice()
+    rate = rate_on(datetime(ISSUED.year, ISSUED.month, ISSUED.day, tzinfo=UTC))
+    for call in contract.recorded:
+        for part, count in call.parts.items():
+            if count:
+                line = next(
+                    line
+                    for line in invoice.lines
+                    if line.part in (None, (call.model, call.tier, part))
+                )
+                dollars = count * call.prices[part] / MILLION
+                line.causes["fx"] += dollars * (rate - contract.rate(call))
+    invoice.fault = code
+
+
+def pacific_month(world: World, code: str) -> None:
+    """A month of Pacific time: a call of the first UTC hours after it is billed with it."""
+    contract = draw(world, layouts=(*MONTHLY, *AMOUNTS), zone="America/Los_Angeles")
+    late = contract.call(at=MONTH_START + timedelta(days=DAYS, hours=world.rng.randrange(1, 6)))
+    contract.record(late)
+    contract.billed.append(late)
+    contract.recorded.remove(late)
+    if world.rng.random() < 0.5:
+        early = contract.call(at=MONTH_START + timedelta(hours=world.rng.randrange(1, 6)))
+        contract.record(early)
+        invoice = contract.invoice()
+        _add(invoice, [early], "time_zone", -1, contract)
+    else:
+        invoice = contract.invoice()
+    _add(invoice, [late], "time_zone", 1, contract)
+    invoice.fault = code
+
+
+def over_midnight(world: World, code: str) -> None:
+    """A call that began in the month and ended after it, or began before it and ended in it."""
+    contract = draw(world, layouts=(*MONTHLY, *AMOUNTS))
+    is_last = world.rng.random() < 0.5
+    edge = MONTH_START + timedelta(days=DAYS if is_last else 0)
+    call = contract.call(at=edge - timedelta(seconds=10), seconds=25)
+    contract.record(call)
+    if is_last:
+        invoice = contract.invoice()
+    else:
+        contract.recorded.remove(call)
+        contract.billed.append(call)
+        invoice = contract.invoice()
+    _add(invoice, [call], "period_straddle", -1 if is_last else 1, contract)
+    invoice.fault = code
+
+
+def billed_late(world: World, code: str) -> None:
+    """A call of September that its invoice lacks and that of October has."""
+    contract = draw(world, layouts=MONTHLY)
+    september = [
+        contract.call(at=MONTH_START - timedelta(days=world.rng.randrange(2, 8))) for _ in range(3)
+    ]
+    for call in september:
+        contract.record(call)
+        contract.recorded.remove(call)
+    late = september[-1]
+    contract.billed.append(late)
+    october = contract.invoice()
+    before = contract.invoice(september, september[:-1])
+    before.number += "-9"
+    before.header = contract.header("2026-09-01", "2026-09-30")
+    _add(october, [late], "late_usage", 1, contract)
+    _add(before, [late], "late_usage", -1, contract)
+    october.fault = before.fault = code
+
+
+def own_key(world: World, code: str) -> None:
+    """Calls by a key that is billed elsewhere, on our invoice all the same."""
+    contract = draw(world, layouts=MONTHLY, is_of_gateway=False)
+    key = world.new_key("own", team=1)
+    world.own_keys.append(key)
+    call = contract.call(key=key)
+    contract.record(call)
+    contract.recorded.remove(call)
+    contract.billed.append(call)
+    invoice = contract.invoice()
+    _add(invoice, [call], "byok", 1, contract)
+    invoice.fault = code
+
+
+def billed_twice(world: World, code: str) -> None:
+    """A call that the gateway wrote twice and the provider charged twice."""
+    contract = draw(world, layouts=MONTHLY)
+    call = contract.recorded[-1]
+    again = replace(call, at=call.at + timedelta(seconds=2))
+    world.rows.append(contract.row(again))
+    world.expect(code, "duplicate_request_id", call.request_id, again.cost)
+    contract.billed.append(again)
+    invoice = contract.invoice()
+    _add(invoice, [again], "duplicate_usage", 1, contract)
+    invoice.fault = code
+
+
+def _failed(contract: Contract, call: Call, **metadata: Any) -> None:
+    error = {"error_code": "504", "error_class": "Timeout"}
+    row = contract.row(
+        call,
+        status="failure",
+        spend=Decimal(0),
+        metadata={"status": "failure", "error_information": error} | metadata,
+    )
+    contract.world.rows.append(row)
+
+
+def billed_failure(world: World, code: str) -> None:
+    """A call that failed, whose prompt the provider charged."""
+    contract = draw(world, layouts=MONTHLY)
+    call = contract.call(cached=0, output=0)
+    _failed(contract, call)
+    contract.billed.append(call)
+    invoice = contract.invoice()
+    _add(invoice, [call], "failed_request", 1, contract)
+    invoice.fault = code
+
+
+def billed_retry(world: World, code: str) -> None:
+    """A further attempt that failed, whose prompt the provider charged."""
+    contract = draw(world, layouts=MONTHLY)
+    call = contract.call(cached=0, output=0)
+    _failed(contract, call, attempted_retries=1)
+    contract.billed.append(call)
+    invoice = contract.invoice()
+    _add(invoice, [call], "retry_charge", 1, contract)
+    invoice.fault = code
+
+
+def broken_stream(world: World, code: str) -> None:
+    """A stream that broke off here and went on at the provider."""
+    contract = draw(world, layouts=MONTHLY)
+    call = contract.call(cached=0)
+    seen = replace(call, output=call.output // 3)
+    contract.record(seen, status="failure")
+    contract.billed.append(call)
+    invoice = contract.invoice()
+    _add(
+        invoice,
+        [replace(call, uncached=0, output=call.output - seen.output)],
+        "partial_stream",
+        1,
+        contract,
+    )
+    subject = f"{world.gateway}/{call.model}/{call.at:%Y-%m-%d}"
+    world.expect(code, "estimated_usage", subject, seen.cost)
+    invoice.fault = code
+
+
+def unrecorded(world: World, code: str) -> None:
+    """A call that the gateway lost, on the invoice of a contract it knows."""
+    contract = draw(world, layouts=MONTHLY)
+    call = contract.call()
+    contract.billed.append(call)
+    invoice = contract.invoice()
+    _add(invoice, [call], "missing_usage", 1, contract)
+    invoice.fault = code
+
+
+def around_the_gateway(world: World, code: str) -> None:
+    """A contract of which the gateway has no record at all."""
+    # At which of two prices calls were made that nobody recorded, nobody can know.
+    contract = draw(world, layouts=MONTHLY, model="gpt-5")
+    world.forget(contract.recorded)
+    contract.recorded.clear()
+    invoice = contract.invoice()
+    _add(invoice, contract.billed, "bypass_traffic", 1, contract)
+    for line in invoice.lines:
+        subject = f"{invoice.number}/{line.number}"
+        world.expect(code, "invoice_line_unmatched", subject, line.amount)
+    invoice.fault = code
+
+
+def other_model(world: World, code: str) -> None:
+    """A call billed as another model than the gateway has it."""
+    contract = draw(world, layouts=MONTHLY, model="gpt-5-mini")
+    contract.happen(contract.call(model="gpt-5"))
+    call = contract.recorded[0]
+    contract.billed.remove(call)
+    moved = replace(call, model="gpt-5")
+    contract.billed.append(moved)
+    invoice = contract.invoice()
+    _add(invoice, [call], "model_mapping", -1, contract)
+    _add(invoice, [moved], "model_mapping", 1, contract)
+    invoice.fault = code
+
+
+def hundredfold(world: World, code: str) -> None:
+    """Cents taken for dollars."""
+    contract = draw(world, layouts=MONTHLY)
+    invoice = contract.invoice()
+    for line in invoice.lines:
+        line.causes["unit_mismatch"] += line.expected * 99
+    invoice.fault = code
+
+
+def cache_not_split(world: World, code: str) -> None:
+    """Tokens read from the cache, billed as if they had not been."""
+    contract = draw(world, layouts=MONTHLY)
+    call = contract.recorded[-1]
+    contract.billed.remove(call)
+    contract.billed.append(replace(call, uncached=call.uncached + call.cached, cached=0))
+    invoice = contract.invoice()
+    _add(invoice, [replace(call, uncached=0, output=0)], "cache_split", -1, contract)
+    _add(
+        invoice,
+        [replace(call, uncached=call.cached, cached=0, output=0)],
+        "cache_split",
+        1,
+        contract,
+    )
+    invoice.fault = code
+
+
+def other_tier(world: World, code: str) -> None:
+    """Standard calls billed at the price of priority."""
+    contract = draw(world, layouts=("parts", "thousands"), model="gpt-5")
+    invoice = contract.invoice()
+    for line in invoice.lines:
+        if line.part is not None and line.quantity:
+            model, _, part = line.part
+            billed = line.quantity * BEFORE[model, "priority"][part] / MILLION
+            line.causes["service_tier"] += billed - line.expected
+    invoice.fault = code
+
+
+def without_price(world: World, code: str) -> None:
+    """A model that no catalog knows, on the invoice."""
+    contract = draw(world, layouts=MONTHLY, model="gpt-5")
+    name = f"{contract.name}-model"
+    call = contract.call(cached=0)
+    world.rows.append(contract.row(call, model=name, model_group=name))
+    world.expect(code, "unpriced_usage", f"{name}/", call.cost)
+    contract.billed.append(replace(call, model=name))
+    invoice = contract.invoice()
+    for part in ("input", "output"):
+        line = contract.find(invoice, part, name)
+        line.causes["unpriced"] += Decimal(world.rng.randrange(100, 900)) / 100
+    invoice.fault = code
+
+
+def ended_price(world: World, code: str) -> None:
+    """A month billed at a price that ended in its middle."""
+    contract = draw(world, layouts=MONTHLY, model="gpt-5-mini")
+    contract.happen(contract.call(at=CHANGE_AT + timedelta(days=3)))
+    invoice = contract.invoice()
+    for call in contract.billed:
+        for part, count in call.parts.items():
+            more = BEFORE[call.model, call.tier][part] - call.prices[part]
+            if count and more:
+                contract.find(invoice, part).causes["price_version"] += count * more / MILLION
+    invoice.fault = code
+
+
+def committed(world: World, code: str) -> None:
+    """A line of a yearly commitment."""
+    contract = draw(world, layouts=(*COUNTING, *AMOUNTS))
+    invoice = contract.invoice()
+    amount = Decimal(world.rng.randrange(100, 400))
+    world.commitments.append((contract.name, amount))
+    line = Line("Provisioned throughput, monthly commitment", number=len(invoice.lines) + 1)
+    line.columns = {"line_kind": "commitment"}
+    line.causes["commitment"] = amount
+    invoice.lines.append(line)
+    invoice.fault = code
+
+
+def marked_up(world: World, code: str) -> None:
+    """A reseller's invoice: a tenth above the provider's prices."""
+    contract = draw(world, layouts=(*MONTHLY, *AMOUNTS))
+    invoice = contract.invoice()
+    for line in invoice.lines:
+        line.causes["markup"] += line.expected * MARKUP
+    invoice.fault = code
+
+
+def invented_price(world: World, code: str) -> None:
+    """A price that nobody knows: what it adds stays unexplained."""
+    contract = draw(world, layouts=MONTHLY, model="gpt-5")
+    invoice = contract.invoice()
+    line = contract.find(invoice, "input")
+    extra = Decimal(world.rng.randrange(55, 85)) / 1000 * line.expected
+    line.causes["unexplained"] = (line.expected + extra).quantize(CENT) - line.expected
+    subject = f"{invoice.number}/{line.number}"
+    world.expect(code, "invoice_line_unmatched", subject, line.causes["unexplained"])
+
+
+def unknown_item(world: World, code: str) -> None:
+    """A line of which nobody knows what it is for."""
+    contract = draw(world, layouts=COUNTING)
+    invoice = contract.invoice()
+    text = f"Miscellaneous {contract.name}"
+    line = Line(text, number=len(invoice.lines) + 1)
+    line.causes["unexplained"] = Decimal(world.rng.randrange(100, 999)) / 100
+    invoice.lines.append(line)
+    world.expect(code, "unmapped_line_item", text, line.amount)
+    subject = f"{invoice.number}/{line.number}"
+    world.expect(code, "invoice_line_unmatched", subject, line.amount)
+
+
+def as_it_should_be(world: World) -> None:
+    """A contract billed as it was used, in any layout."""
+    draw(world, layouts=(*COUNTING, *AMOUNTS)).invoice()
+
+
+PLANTS: dict[str, Callable[[World, str], None]] = {
+    "tax_fee_credit_lines": tax_line,
+    "other_rate": exchanged,
+    "pacific_month": pacific_month,
+    "over_midnight": over_midnight,
+    "billed_late": billed_late,
+    "billed_own_key": own_key,
+    "billed_twice": billed_twice,
+    "billed_failure": billed_failure,
+    "billed_retry": billed_retry,
+    "broken_stream": broken_stream,
+    "unrecorded": unrecorded,
+    "around_the_gateway": around_the_gateway,
+    "billed_as_other_model": other_model,
+    "cents_for_dollars": hundredfold,
+    "cache_not_split": cache_not_split,
+    "billed_at_other_tier": other_tier,
+    "billed_without_price": without_price,
+    "ended_price": ended_price,
+    "commitment": committed,
+    "reseller": marked_up,
+    "invented_price": invented_price,
+    "unknown_item": unknown_item,
+}
+LOOKALIKES: dict[str, Callable[[World], None]] = {"as_it_should_be": as_it_should_be}
