@@ -15,13 +15,3 @@
     end
 {%- endmacro %}
 
-{#- An amount of a record in the currency of its account, by the day's rate from US dollars. There
-    is no rate from another currency; only an account that is kept in it can take it as it is. -#}
-{% macro in_account_currency(column) -%}
-    case
-        when coalesce(usage.logged_currency, 'USD') = 'USD'
-            then {{ converted("usage." ~ column, "owners.fx_rate") | indent(8) }}
-        when usage.logged_currency = owners.currency or usage.{{ column }} = 0
-            then usage.{{ column }}
-    end
-{%- endmacro %}

@@ -1,5 +1,6 @@
-{#- What of a usage record decides, besides its day, who owns it: name, and expression over the
-    record. A user matters only where the record names no team: there are many users, few teams. -#}
+{#- What of a usage record decides, besides its day, who owns it and at which rates: name, and
+    expression over the record. A user matters only where the record names no team: there are many
+    users, few teams. -#}
 {% macro owner_context(record="usage") -%}
     {{ return([
         ("gateway", record ~ ".gateway"),
@@ -11,6 +12,7 @@
         ("price_provider", record ~ ".price_provider"),
         ("model_id", record ~ ".model_id"),
         ("api_base", record ~ ".api_base"),
+        ("logged_currency", record ~ ".logged_currency"),
     ]) }}
 {%- endmacro %}
 

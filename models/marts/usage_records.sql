@@ -84,6 +84,7 @@ final as (
         cast(logged_cost as decimal(38, 18)) as logged_cost,
         coalesce(logged_currency, 'USD') as logged_currency,
         fx_rate,
+        gateway_fx_rate,
         cast(gateway_cost as decimal(38, 18)) as gateway_cost,
         cast(gateway_provider_cost as decimal(38, 18)) as gateway_provider_cost,
         expected_gateway_cost,

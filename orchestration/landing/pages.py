@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -224,6 +224,41 @@ def unfold(document: Mapping[str, Any], kind_name: str, name: str) -> Page:
             page.rows.append(_refused_if_repeated(row, seen))
     if not page.windows:
         page.windows.append(Window())
+    return page
+
+
+def unfold_cost_export(rows: Iterable[Row]) -> Page:
+    """The rows and windows of OpenAI's cost export: like a page, but a line is one of the file.
+
+    Lines of one span are one bucket, wherever they stand. What a line of text cannot be, a line of
+    the file, is refused in its place.
+    """
+    kind = PAGE_KINDS["openai_costs"]
+    page = Page(endpoint=openai_pages.COST_EXPORT, has_more=False)
+    buckets: dict[str, tuple[dict[str, Any], list[tuple[int, dict[str, Any]]]]] = {}
+    for row in rows:
+        if row.refusal is not None or not isinstance(row.value, dict):
+            page.rows.append(row)
+            continue
+        span, result = openai_pages.bucket_of_export(row.value)
+        _, lines = buckets.setdefault(repr(span), (span, []))
+        if result is not None:
+            lines.append((row.line, result))
+    seen: set[tuple[str, str]] = set()
+    for span, lines in buckets.values():
+        bucket = {**span, "results": [result for _, result in lines]}
+        window = _window(bucket, kind)
+        if window is not None:
+            page.windows.append(window)
+        place = {
+            "endpoint": page.endpoint,
+            "bucket_start_at": span[kind.start],
+            "bucket_end_at": span[kind.end],
+            "content_sha256": _hash(bucket["results"]),
+        }
+        for number, (line, result) in enumerate(lines, 1):
+            place["bucket_position"] = number
+            page.rows.append(_refused_if_repeated(_row(kind, result, place, line), seen))
     return page
 
 

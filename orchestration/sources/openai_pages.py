@@ -11,6 +11,10 @@ from orchestration.sources.provider_fields import ProviderField, read_fields, re
 from orchestration.sources.records import Record, RecordContext
 
 COSTS = "costs"
+# Where a line of the console's cost export comes from: the same money, in fewer dimensions.
+COST_EXPORT = "cost_export"
+# Columns of that export (read 2026-11); the spans also stand in it as text.
+EXPORT_COLUMNS = ("start_time", "end_time", "amount_value", "amount_currency", "line_item")
 # Usage endpoints with the measures each must state; an absent one is not zero.
 USAGE_MEASURES: Mapping[str, tuple[str, ...]] = {
     "completions": ("input_tokens", "output_tokens", "num_model_requests"),
@@ -108,6 +112,8 @@ _IGNORED = frozenset(
         "object",
         "organization_id",
         "organization_name",
+        "start_time_iso",
+        "end_time_iso",
         "project_name",
         "user_email",
         "user_name",
@@ -134,6 +140,28 @@ def endpoint_of(result: Mapping[str, Any]) -> str | None:
     if "object" not in result and "amount" in result:
         return COSTS
     return _ENDPOINT_OF_OBJECT.get(str(result.get("object")))
+
+
+def bucket_of_export(row: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any] | None]:
+    """A line of the console's cost export as bucket and result of the costs API.
+
+    A day without use is a line of which only the span is filled: a bucket without a result.
+    """
+    bucket = {name: _whole(row.get(name)) for name in ("start_time", "end_time")}
+    spans = {*bucket, "start_time_iso", "end_time_iso"}
+    result = {name: value for name, value in row.items() if name not in spans}
+    if all(value in (None, "") for value in result.values()):
+        return bucket, None
+    amount = {part: result.pop(f"amount_{part}", None) for part in ("value", "currency")}
+    stated = {name: value or None for name, value in amount.items()}
+    # Named, for a result without a name is taken for one of the API.
+    return bucket, {**result, "object": COST_EXPORT, "amount": stated}
+
+
+def _whole(value: object) -> object:
+    """Digits as the number they are in an answer of the API; anything else as it is."""
+    is_number = isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 16
+    return int(str(value)) if is_number else value
 
 
 def flatten_usage(result: Mapping[str, Any]) -> dict[str, Any]:

@@ -16,9 +16,17 @@ from orchestration.core.refusals import FILE_NOTE_CODES, Refusal, RefusedError
 from orchestration.landing.files import LandedFile
 from orchestration.landing.kinds import ROW_KINDS, FileKind
 from orchestration.landing.observed import first_seen, stated_observation
-from orchestration.landing.pages import PAGE_KINDS, Window, chain_of, recognise_page, unfold
+from orchestration.landing.pages import (
+    PAGE_KINDS,
+    Window,
+    chain_of,
+    recognise_page,
+    unfold,
+    unfold_cost_export,
+)
 from orchestration.landing.rows import Row, read_document_of, read_rows
 from orchestration.sources.cloud_bills import BILL_KINDS, BillKind, Period, period_of
+from orchestration.sources.openai_pages import EXPORT_COLUMNS
 from orchestration.sources.records import Record, RecordContext
 from orchestration.warehouse import staged
 from orchestration.warehouse.ledger import Batch, Ledger, Quarantined
@@ -85,8 +93,15 @@ def _read_page(
     runtime: Runtime,
     context: RecordContext,
 ) -> _Observed:
+    if file.format == "csv" and "openai_costs" in file.kinds:
+        return _read_cost_export(connection, file, runtime, context)
     if file.format in ("csv", "parquet", ""):
-        raise RefusedError("not_a_page", "expected a page as JSON, as the API returns it")
+        instead = (
+            "; of OpenAI's console only the cost export is read, as openai_costs"
+            if file.kinds[0] == "openai_usage"
+            else ""
+        )
+        raise RefusedError("not_a_page", f"expected a page as JSON, as the API returns it{instead}")
     document = read_document_of(file, runtime.settings.limits)
     if document is None:
         found = _Observed(ROW_KINDS[file.kinds[0]], is_empty=True)
@@ -99,6 +114,33 @@ def _read_page(
     _create_incoming(connection, kind)
     for chunk in _chunks(_read_rows(page.rows, found, context)):
         _hand_over(connection, kind, chunk)
+    return found
+
+
+def _read_cost_export(
+    connection: duckdb.DuckDBPyConnection,
+    file: LandedFile,
+    runtime: Runtime,
+    context: RecordContext,
+) -> _Observed:
+    """The cost export that people download from OpenAI's console."""
+
+    def refuse_other(names: list[str]) -> None:
+        missing = [name for name in EXPORT_COLUMNS if name not in names]
+        if missing:
+            raise RefusedError(
+                "not_a_page",
+                f"no column {', '.join(missing)}: of OpenAI's console only the cost export is "
+                "read; land that, or pages as the API returns them",
+            )
+
+    found = _Observed(ROW_KINDS["openai_costs"])
+    _create_incoming(connection, found.kind)
+    page = unfold_cost_export(read_rows(file, runtime.settings.limits, columns_found=refuse_other))
+    found.is_empty = not page.rows and not page.windows
+    found.windows = [(page.endpoint, window) for window in page.windows]
+    for chunk in _chunks(_read_rows(page.rows, found, context)):
+        _hand_over(connection, found.kind, chunk)
     return found
 
 

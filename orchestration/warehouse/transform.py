@@ -523,9 +523,7 @@ def build_marts(
         tag_nodes_of_some_days(manifest, has_new_seeds=plan.has_new_seeds, excluded_tags=excluded)
         arguments += ["--select", f"tag:{DUE_TAG}", "--indirect-selection", "empty"]
     variables = build_variables(runtime, plan) | {"build_plan": _told(runtime, plan)}
-    return invoke_dbt(
-        runtime, arguments, variables=variables, on_node=on_node, manifest=manifest
-    )
+    return invoke_dbt(runtime, arguments, variables=variables, on_node=on_node, manifest=manifest)
 
 
 def model_docs(runtime: Runtime) -> Path:

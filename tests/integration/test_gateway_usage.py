@@ -254,7 +254,12 @@ def odd(tmp_path_factory: pytest.TempPathFactory) -> Home:
     home = gateway_home(tmp_path_factory.mktemp("odd") / "home")
     home.drop("routic/log.csv", table(canonical(1, cached_tokens="1001")))
     home.drop("openrouter/g.json", json.dumps({**GENERATION, "is_byok": True, "total_cost": 0}))
-    home.drop("portkey/export.jsonl", lines({**PORTKEY, "cost_currency": "EUR"}))
+    rates = "rate_date,base_currency,quote_currency,rate,source\n"
+    # A rate the other way round is no rate.
+    rates += "2026-06-15,GBP,USD,1.25,bank\n2026-06-15,USD,EUR,0.9,bank\n"
+    (home.path / "seeds" / "fx_rates.csv").write_text(rates)
+    pounds = {**PORTKEY, "id": "pk-2", "cost_currency": "GBP"}
+    home.drop("portkey/export.jsonl", lines({**PORTKEY, "cost_currency": "EUR"}, pounds))
     attributes = {**SPAN["attributes"], "gen_ai.operation.name": "invoke_agent"}
     agent = {**SPAN, "spanId": "b7ad6b7169203330", "attributes": attributes}
     agent["startTimeUnixNano"] = "1781517600000000000"
@@ -275,12 +280,14 @@ def test_a_key_of_the_customers_own_is_not_billed_by_the_gateway(odd: Home) -> N
     assert record(odd, "openrouter", "billing_mode", "gateway_cost") == ("byok", 0)
 
 
-def test_an_amount_without_a_rate_is_unknown_and_an_exception(odd: Home) -> None:
-    assert record(odd, "portkey", "logged_cost", "logged_currency", "gateway_cost") == (
-        Decimal("0.0003"),
-        "EUR",
-        None,
-    )
+def test_a_charge_in_another_currency_is_converted_or_unknown_and_an_exception(odd: Home) -> None:
+    assert odd.query(
+        "select logged_currency, logged_cost, gateway_fx_rate, gateway_cost, currency "
+        "from marts.usage_records where gateway = 'portkey' order by request_id"
+    ) == [
+        ("EUR", Decimal("0.0003"), None, None, "USD"),
+        ("GBP", Decimal("0.0003"), Decimal("1.25"), Decimal("0.000375"), "USD"),
+    ]
     assert odd.query(
         "select currency, amount_at_stake from marts.exceptions "
         "where exception_type = 'currency_mismatch'"

@@ -26,7 +26,7 @@ LANDED = {
     "litellm_prod/litellm_spend_logs": "litellm_spendlogs_rows.json",
     "litellm_prod/owners": "litellm_owner_tables.json",
     "openai": "openai_usage_*.json",
-    "openai_costs": "openai_costs.json",
+    "openai_costs": "openai_cost*",
     "anthropic_usage": "anthropic_usage_report_messages.json",
     "anthropic_costs": "anthropic_cost_report.json",
     "stripe": "stripe_*.json",
@@ -69,6 +69,7 @@ FOUND = (
         None,
     ),
     ("A payment in yen that belongs to no wallet", "unmatched_topup", "stripe/pi_syn_jpy", "1500"),
+    ("A payment in yen for which there is no rate", "currency_mismatch", "stripe/JPY", "1500"),
     ("Credit bought without an approved request", "unapproved_topup", "stripe/pi_syn_1", "100"),
     ("One payment reported twice, credited once", "unapproved_topup", "razorpay/pay_syn_1", "10"),
     (

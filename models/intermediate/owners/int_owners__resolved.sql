@@ -27,7 +27,6 @@ provider_accounts as (
 
 fx_rates as (
     select * from {{ ref('fx_rates') }}
-    where base_currency = 'USD'
 ),
 
 {#- Nearest first (contract, table T1). -#}
@@ -142,25 +141,39 @@ billed as (
 dated as (
     select
         billed.*,
-        case when billed.currency = 'USD' then 1 else fx_rates.rate end as fx_rate,
+        case when billed.currency = 'USD' then 1 else list_rates.rate end as fx_rate,
+        -- What a gateway writes is in its own currency, mostly US dollars.
+        case
+            when coalesce(billed.logged_currency, 'USD') = billed.currency then 1
+            else gateway_rates.rate
+        end as gateway_fx_rate,
         cast(
             timezone(
                 billed.time_zone, timezone('UTC', cast(billed.usage_date as timestamp))
             ) as date
         ) as first_billing_date
     from billed
-    left join fx_rates
-        on billed.usage_date = fx_rates.rate_date and billed.currency = fx_rates.quote_currency
+    left join fx_rates as list_rates
+        on
+            billed.usage_date = list_rates.rate_date
+            and billed.currency = list_rates.quote_currency
+            and list_rates.base_currency = 'USD'
+    left join fx_rates as gateway_rates
+        on
+            billed.usage_date = gateway_rates.rate_date
+            and billed.currency = gateway_rates.quote_currency
+            and coalesce(billed.logged_currency, 'USD') = gateway_rates.base_currency
 ),
 
 final as (
     select
         * exclude (
-            context_number, provider, api_base_host, fx_rate, known_budget_owner,
+            context_number, provider, api_base_host, fx_rate, gateway_fx_rate, known_budget_owner,
             account_budget_owner
         ),
         coalesce(known_budget_owner, account_budget_owner) as known_budget_owner,
         cast(fx_rate as decimal(18, 12)) as fx_rate,
+        cast(gateway_fx_rate as decimal(18, 12)) as gateway_fx_rate,
         -- When the account's next day begins, UTC: later records of this day are billed in that.
         timezone('UTC', timezone(time_zone, cast(first_billing_date + 1 as timestamp)))
             as next_billing_day_at

@@ -55,13 +55,15 @@ joined as (
         coalesce(owners.billed_basis, usage.default_billed_basis, 'rule') as billed_basis,
         owners.currency,
         owners.fx_rate,
+        owners.gateway_fx_rate,
         case
             when usage.started_at >= owners.next_billing_day_at then owners.first_billing_date + 1
             else owners.first_billing_date
         end as billing_date,
         usage.gateway_cost as logged_cost,
-        {{ in_account_currency('gateway_cost') | indent(8) }} as gateway_cost,
-        {{ in_account_currency('gateway_provider_cost') | indent(8) }} as gateway_provider_cost,
+        {{ converted('usage.gateway_cost', 'owners.gateway_fx_rate') | indent(8) }} as gateway_cost,
+        {{ converted('usage.gateway_provider_cost', 'owners.gateway_fx_rate') | indent(8) }}
+            as gateway_provider_cost,
         {{ converted('usage.list_cost', 'owners.fx_rate') | indent(8) }} as list_cost,
         case
             when usage.list_cost > 0 and owners.fx_rate is null then 'unpriced'
