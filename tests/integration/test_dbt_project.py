@@ -9,6 +9,7 @@ import pytest
 from integration.homes import Home
 
 from orchestration.warehouse.connection import open_warehouse
+from orchestration.warehouse.expectation_suites import VARIANCE_CAUSES
 from orchestration.warehouse.transform import (
     CI_TAG,
     PROJECT,
@@ -50,6 +51,21 @@ def test_every_mart_promises_its_columns(manifest: dict[str, dict[str, dict]]) -
     assert len(marts) >= 8
     assert [name for name, mart in marts.items() if not mart["contract"]["enforced"]] == []
     assert [name for name, mart in marts.items() if not mart["description"]] == []
+
+
+@pytest.mark.parametrize("mart", ["invoice_reconciliation", "provider_reconciliation"])
+def test_the_expectations_add_up_the_causes_of_the_models(home: Home, mart: str) -> None:
+    columns = [
+        name
+        for (name,) in home.query(
+            "select column_name from duckdb_columns() "
+            "where schema_name = 'marts' and table_name = ? order by column_index",
+            [mart],
+        )
+    ]
+    first, last = columns.index("variance_amount") + 1, columns.index("unexplained_amount")
+
+    assert columns[first : last + 1] == [f"{cause}_amount" for cause in VARIANCE_CAUSES]
 
 
 def test_every_published_table_and_column_says_what_it_is(home: Home) -> None:
