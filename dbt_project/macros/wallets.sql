@@ -47,34 +47,27 @@
 {%- endmacro %}
 
 {#- The columns of an entry of the ledger, but for its balance. -#}
-{% macro ledger_columns() -%}
-        entry_id,
-        wallet_id,
-        account_id,
-        billing_month,
-        entry_type,
-        occurred_at,
-        cast(amount as decimal(38, 18)) as amount,
-        currency,
-        payment_currency,
-        cast(gross as decimal(38, 18)) as gross,
-        cast(tax as decimal(38, 18)) as tax,
-        cast(fee as decimal(38, 18)) as fee,
-        cast(net as decimal(38, 18)) as net,
-        cast(credited as decimal(38, 18)) as credited,
-        cast(fx_rate as decimal(18, 12)) as fx_rate,
-        reported_balance_after,
-        reference,
-        payment_reference,
-        has_payment,
-        reverses_entry_id,
-        description,
-        request_id,
-        gateway,
-        window_from_at,
-        window_to_at,
-        origin,
-        is_wallet_known
+{% macro ledger_columns(relation=none) -%}
+    {%- set of = relation ~ "." if relation else "" -%}
+    {%- for name in [
+        "entry_id", "wallet_id", "account_id", "billing_month", "entry_type", "occurred_at", "happened_at",
+    ] -%}
+        {{ of }}{{ name }},
+        {% endfor -%}
+        cast({{ of }}amount as decimal(38, 18)) as amount,
+        {{ of }}currency,
+        {{ of }}payment_currency,
+        {% for name in ["gross", "tax", "fee", "net", "credited"] -%}
+        cast({{ of }}{{ name }} as decimal(38, 18)) as {{ name }},
+        {% endfor -%}
+        cast({{ of }}fx_rate as decimal(18, 12)) as fx_rate,
+        {% for name in [
+            "reported_balance_after", "reference", "payment_reference", "has_payment", "reverses_entry_id",
+            "description", "request_id", "gateway", "window_from_at", "window_to_at", "origin",
+        ] -%}
+        {{ of }}{{ name }},
+        {% endfor -%}
+        {{ of }}is_wallet_known
 {%- endmacro %}
 
 {#- The ledger as it was drawn last, or none where all of it is drawn anew. -#}
@@ -85,7 +78,7 @@
         {{ return(none) }}
     {%- endif -%}
     {%- set plan = build_plan() -%}
-    {%- if plan["is_every_day"] or plan["has_new_seeds"] -%}
+    {%- if plan["is_every_day"] or plan["has_new_seeds"] or has_new_closes() -%}
         {{ return(none) }}
     {%- endif -%}
     {{ return(adapter.get_relation(this.database, "marts", "wallet_ledger")) }}
@@ -100,6 +93,16 @@
         select count(*) from audit.touched_days
         where table_name not in ('" ~ (raw_usage_tables() + ["price_sets", "owners"]) | join("', '") ~ "')
         ").columns[0].values()[0] > 0) }}
+{%- endmacro %}
+
+{#- Whether a close came: it freezes what the ledger shows, and moves what is late. -#}
+{% macro has_new_closes() -%}
+    {%- if not execute or target.name == "lint" -%}
+        {{ return(false) }}
+    {%- endif -%}
+    {{ return(run_query(
+        "select count(*) from audit.touched_days where table_name = 'closes__rows'"
+    ).columns[0].values()[0] > 0) }}
 {%- endmacro %}
 
 {#- Minutes of usage in one debit: an hour where nobody says so, a day at most. -#}

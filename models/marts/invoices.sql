@@ -29,6 +29,11 @@ reconciled as (
         vendor,
         invoice_number,
         cast(sum(variance_amount) as decimal(38, 18)) as variance_amount,
+        -- The contract that all of it is for, where the invoice names none.
+        case
+            when count(distinct provider_account_id) = 1 and count(*) = count(provider_account_id)
+                then min(provider_account_id)
+        end as provider_account_id,
         case
             when bool_or(status in ('unexplained', 'unmapped')) then 'unexplained'
             when bool_or(status = 'disputed') then 'disputed'
@@ -50,7 +55,8 @@ final as (
         invoices.period_end,
         invoices.time_zone,
         invoices.currency,
-        invoices.provider_account_id,
+        coalesce(invoices.provider_account_id, reconciled.provider_account_id)
+            as provider_account_id,
         invoices.subtotal,
         invoices.tax,
         invoices.credits_applied,

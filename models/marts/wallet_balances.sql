@@ -22,7 +22,7 @@ summed as (
         cast(sum(amount) as decimal(38, 18)) as balance_amount,
         max(occurred_at) as last_entry_at,
         max(case when amount > 0 then occurred_at end) as last_credited_at,
-        max(case when entry_type = 'usage_debit' then occurred_at end) as last_debit_at
+        max(case when entry_type = 'usage_debit' then happened_at end) as last_debit_at
     from ledger
     group by wallet_id
 ),
@@ -46,7 +46,7 @@ burned as (
     inner join summed on ledger.wallet_id = summed.wallet_id
     where
         ledger.entry_type = 'usage_debit'
-        and ledger.occurred_at > summed.last_debit_at - interval 7 day
+        and ledger.happened_at > summed.last_debit_at - interval 7 day
     group by ledger.wallet_id
 ),
 

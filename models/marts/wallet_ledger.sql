@@ -7,17 +7,39 @@
 -- Grain: one row per entry of a wallet; entries are never changed, a correction is a further one.
 -- The balance follows from the times of the entries and their ids, never from when they arrived. It
 -- is drawn anew from the first moment on at which something may have changed (int_wallet__changes),
--- on top of the balance before.
+-- on top of the balance before. Closed months keep the entries that their close froze; what is
+-- known of them otherwise now is booked in the open month (macro posted_entries).
 -- depends_on: {{ ref('int_wallet__changes') }}
 
-with entries as (
+{%- set with_corrections = draws_corrections() %}
+
+with closed_wallets as (
+    select * from {{ ref('int_wallets__closed') }}
+),
+
+frozen as (
+    select * from {{ ref('int_wallet__frozen') }}
+),
+
+known_now as (
     select * from {{ ref('int_wallet__entries') }}
+    {%- if not with_corrections %}
     where
         {{ in_redrawn_ledger('occurred_at') }}
         -- A day's last debit stands at the midnight that ends it.
         and (usage_date is null or {{ in_redrawn_ledger('usage_date + interval 1 day') }})
+    {%- endif %}
     union all by name
     select * from {{ ref('int_wallet__expiries') }}
+    {%- if not with_corrections %}
+    where {{ in_redrawn_ledger('occurred_at') }}
+    {%- endif %}
+),
+
+{{ posted_entries(with_corrections) }},
+
+entries as (
+    select * from posted
     where {{ in_redrawn_ledger('occurred_at') }}
 ),
 

@@ -5,8 +5,8 @@
     on_schema_change='fail'
 ) }}
 -- Grain: one row per wallet and month with entries, with a digest of the entries.
--- The digest is of the sorted hashes of the entries, so that their order means nothing; the chain is
--- of the digests of all months so far, so that nothing before a closed month changes unseen.
+-- The digest is of the sorted hashes of the entries, so that their order means nothing; the chain
+-- is of the digests of all months so far, so that nothing before a closed month changes unseen.
 -- depends_on: {{ ref('int_wallet__changes') }}
 
 with ledger as (
@@ -21,7 +21,7 @@ hashed as (
         billing_month,
         currency,
         amount,
-        entry_type,
+        entry_type = 'usage_debit' or origin = 'usage_correction' as is_usage,
         sha256(concat_ws(
             '|',
             entry_id,
@@ -42,8 +42,8 @@ summed as (
         any_value(currency) as currency,
         count(*) as entries,
         cast(coalesce(sum(amount), 0) as decimal(38, 18)) as change_amount,
-        cast(coalesce(-sum(case when entry_type = 'usage_debit' then amount end), 0)
-            as decimal(38, 18)) as debited_amount,
+        cast(coalesce(-sum(case when is_usage then amount end), 0) as decimal(38, 18))
+            as debited_amount,
         sha256(string_agg(entry_sha256, '' order by entry_sha256)) as entries_sha256
     from hashed
     group by wallet_id, billing_month

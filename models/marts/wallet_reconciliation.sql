@@ -52,7 +52,8 @@ recorded as (
     select
         ledger.wallet_id,
         ledger.entry_id,
-        ledger.occurred_at,
+        -- A debit that came after its month was closed is for then, wherever it is booked.
+        ledger.happened_at as occurred_at,
         ledger.amount,
         ledger.window_from_at,
         ledger.window_to_at,
@@ -62,14 +63,16 @@ recorded as (
         case
             when ledger.window_to_at is null and ledger.request_id is not null
                 then {{ debit_window_at(
-                    'coalesce(usage.started_at, ledger.occurred_at)', 'wallets.debit_minutes'
+                    'coalesce(usage.started_at, ledger.happened_at)', 'wallets.debit_minutes'
                 ) | indent(16) }}
         end as request_window_at
     from ledger
     inner join wallets on ledger.wallet_id = wallets.wallet_id
     left join usage
         on ledger.gateway = usage.gateway and ledger.request_id = usage.request_id
-    where ledger.entry_type = 'usage_debit' and ledger.origin = 'gateway'
+    where
+        (ledger.entry_type = 'usage_debit' and ledger.origin = 'gateway')
+        or (ledger.origin = 'usage_correction' and ledger.gateway is not null)
 ),
 
 spanned as (

@@ -250,7 +250,7 @@ def _sign_off(
 def _frozen_rows(
     connection: duckdb.DuckDBPyConnection, sign_off: SignOff, packet_sha256: str
 ) -> list[dict[str, Any]]:
-    """The rows of a close: the period, its days, the corrections it bears, its chargeback."""
+    """The rows of a close: the period, its days, corrections, chargeback and wallet entries."""
     account, month = sign_off.account_id, sign_off.billing_month
     where = f"account_id = {quoted(account)} and billing_month = {quoted(month)}"
     dimensions = ", ".join(DIMENSIONS)
@@ -266,6 +266,7 @@ def _frozen_rows(
                 allocation_rule, {", ".join(_COUNTS)}
             from marts.chargeback where {where} order by all
             """,
+        "entry": _entries_sql(connection, account=account, month=month),
     }
     rows = [{"row_type": "period", **_period(connection, sign_off, packet_sha256, where)}]
     for row_type, sql in parts.items():
@@ -276,6 +277,7 @@ def _frozen_rows(
             kept = {name: _text(each) for name, each in named.items() if each is not None}
             rows.append({"row_type": row_type, **kept})
     rows[0]["row_count"] = len(rows)
+    rows[0]["ledger_entries"] = sum(row["row_type"] == "entry" for row in rows)
     common = {
         "account_id": account,
         "billing_month": month,
@@ -286,6 +288,25 @@ def _frozen_rows(
         {"close_id": close_id, "row_no": number, **common, **row}
         for number, row in enumerate(rows, start=1)
     ]
+
+
+def _entries_sql(connection: duckdb.DuckDBPyConnection, *, account: str, month: str) -> str:
+    """The wallet's entries up to the month's end that no earlier close froze.
+
+    An opening balance is the user's own, in wallets.csv.
+    """
+    ((closed,),) = connection.execute(
+        "select max(billing_month) from staging.stg_closes__rows "
+        "where account_id = ? and row_type = 'period' and ledger_entries is not null",
+        [account],
+    ).fetchall()
+    return f"""
+        select * exclude (account_id, billing_month, balance_after), billing_month as entry_month
+        from marts.wallet_ledger
+        where account_id = {quoted(account)} and origin <> 'opening'
+            and billing_month > {quoted(closed or "")} and billing_month <= {quoted(month)}
+        order by entry_id
+        """
 
 
 def _period(
@@ -333,6 +354,10 @@ def _ledger_digest(connection: duckdb.DuckDBPyConnection, sign_off: SignOff) -> 
 def _text(value: Any) -> Any:
     if isinstance(value, Decimal):
         return f"{value:f}"
+    if isinstance(value, datetime):
+        return f"{value.isoformat()}Z"
+    if isinstance(value, bool):
+        return str(value).lower()
     return value if isinstance(value, int | str) else str(value)
 
 

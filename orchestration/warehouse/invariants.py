@@ -406,7 +406,8 @@ INVARIANTS = (
         name="every_debit_is_booked_once",
         table="marts.wallet_ledger",
         description="Per wallet and window of usage the ledger has the debit that was reckoned, "
-        "once and with its amount, unless the gateway records debits itself.",
+        "once and, with corrections of closed months, with its amount, unless the gateway records "
+        "debits itself.",
         sql="""
             with reckoned as (
                 select wallet_id, window_from_at, debit_amount
@@ -415,8 +416,12 @@ INVARIANTS = (
                     and (debit_amount is null or debit_amount <> 0)
             ),
             booked as (
-                select wallet_id, window_from_at, count(*) as entries, sum(amount) as amount
-                from marts.wallet_ledger where {windows} and origin = 'usage' group by all
+                select wallet_id, window_from_at, sum(amount) as amount,
+                    count(*) filter (origin = 'usage') as entries,
+                    bool_or(origin <> 'usage') as is_corrected
+                from marts.wallet_ledger
+                where {windows} and (origin = 'usage'
+                    or (origin = 'usage_correction' and gateway is null)) group by all
             )
             select
                 concat_ws('/', coalesce(r.wallet_id, b.wallet_id),
@@ -427,8 +432,10 @@ INVARIANTS = (
             full outer join booked as b
                 on r.wallet_id = b.wallet_id and r.window_from_at = b.window_from_at
             where
-                r.wallet_id is null or b.entries is distinct from 1
-                or r.debit_amount is distinct from -b.amount
+                (r.wallet_id is null and b.amount <> 0)
+                or b.entries is distinct from 1
+                or (r.wallet_id is not null and r.debit_amount is distinct from -b.amount
+                    and not (r.debit_amount is null and b.entries = 1))
         """,
     ),
     Invariant(

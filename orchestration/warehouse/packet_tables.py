@@ -38,6 +38,8 @@ _OF_MONTH = {
     "disputes": "occurred_at",
     "budgets": "period_start_date",
 }
+# A vendor's name as a gateway is called in tollbook.yml.
+_VENDOR = "replace(lower(vendor), ' ', '_')"
 _OF_INVOICES = ("invoice_lines", "invoice_reconciliation")
 
 
@@ -163,17 +165,42 @@ def _prices(*, account: str, month: str) -> PacketTable:
 
 
 def invoice_keys_sql(*, account: str, month: str) -> str:
-    """Vendor and number of the invoices that reach into a month of an account's provider accounts.
+    """Vendor and number of the invoices of an account that reach into a month.
 
-    An invoice that names no provider account is everybody's.
+    They are those of its provider accounts, of its gateways, and receipts of its wallet's top-ups.
+    One that names no provider account is that of whoever used its provider; of a vendor nobody
+    knows it is listed under the account `unassigned`, where its exceptions are.
     """
+    used = f"""
+        from marts.usage_records
+        where account_id = {quoted(account)} and billing_month = {quoted(month)}
+            and {_days_of(month)}
+        """
+    unknown = f"""
+                or ({quoted(account)} = 'unassigned' and is_usage
+                    and (vendor, invoice_number) not in (
+                        select vendor, invoice_number from marts.invoice_reconciliation
+                        where provider is not null or provider_account_id is not null
+                    )
+                    and {_VENDOR} not in (select gateway from marts.usage_records))
+        """
     return f"""
         select vendor, invoice_number from marts.invoices
         where coalesce(period_start, cast(issued_at as date)) < date '{month_after(month)}-01'
             and coalesce(period_end, cast(issued_at as date)) >= date '{month}-01'
             and (
-                provider_account_id is null
-                or provider_account_id in ({_provider_accounts(account, month)})
+                provider_account_id in ({_provider_accounts(account, month)})
+                or (vendor, invoice_number) in (
+                    select vendor, invoice_number from marts.invoice_reconciliation
+                    where provider_account_id in ({_provider_accounts(account, month)})
+                        or (provider_account_id is null and provider in (select provider {used}))
+                )
+                or (provider_account_id is null and {_VENDOR} in (select gateway {used}))
+                or (not is_usage and invoice_number in (
+                    select unnest([reference, payment_reference]) from marts.wallet_ledger
+                    where account_id = {quoted(account)} and entry_type = 'purchase'
+                ))
+                {unknown}
             )
         """
 

@@ -94,6 +94,13 @@ def closed_month(home: Home) -> list[tuple[Any, ...]]:
     )
 
 
+def closed_entries(home: Home) -> list[tuple[Any, ...]]:
+    return query(
+        home.published,
+        "select * from marts.wallet_ledger where billing_month = '2026-10' order by entry_id",
+    )
+
+
 @dataclass
 class Story:
     """A home after each step of it."""
@@ -102,6 +109,7 @@ class Story:
     refused: str
     closed: str
     october: list[tuple[Any, ...]]
+    entries: list[tuple[Any, ...]]
     again: str
 
     @property
@@ -139,7 +147,7 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Story:
     assert tollbook(home, "decide", *subjects, *words)[0] == cli.DONE
     code, closed = tollbook(home, "close", "2026-10", "--reviewer", "Ada", "--account", "hq/main")
     assert code == cli.DONE, closed
-    october = closed_month(home)
+    october, entries = closed_month(home), closed_entries(home)
 
     home.drop_rows(
         "late.jsonl",
@@ -152,7 +160,7 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Story:
     assert tollbook(home, "run", day=LATE)[0] == cli.DONE
     more = ["--reviewer", "Eve", "--account", "hq/main"]
     again = tollbook(home, "close", "2026-10", *more, day=LATE)[1]
-    return Story(home, refused, closed, october, again)
+    return Story(home, refused, closed, october, entries, again)
 
 
 def test_a_close_is_refused_while_exceptions_are_open(story: Story) -> None:
@@ -224,6 +232,27 @@ def test_what_comes_late_is_charged_in_the_open_month(story: Story) -> None:
         "select account_id, billing_month, amount_at_stake, blocking from marts.exceptions "
         "where exception_type = 'late_after_close'",
     ) == [("hq/main", "2026-10", Decimal("0.4"), False)]
+
+
+def test_the_wallet_keeps_its_closed_month_and_books_what_is_late_in_the_open_one(
+    story: Story,
+) -> None:
+    assert closed_entries(story.home) == story.entries
+    # The opening, the purchase, and the debits of three windows.
+    assert len(story.entries) == 5
+    late = "usage/w1/2026-10-20T10:00:00Z"
+    changed = "usage/w1/2026-10-06T10:00:00Z"
+    found = query(
+        story.home.published,
+        "select entry_id, entry_type, amount, reverses_entry_id, balance_after "
+        "from marts.wallet_ledger where billing_month = '2026-11' order by occurred_at, entry_id",
+    )
+    # 16.3 are left of October.
+    assert found == [
+        (f"correction/2026-11/{changed}", "adjustment", Decimal("0.2"), changed, Decimal("16.5")),
+        (late, "usage_debit", Decimal("-0.6"), None, Decimal("15.9")),
+        ("usage/w1/2026-10-31T23:00:00Z", "usage_debit", Decimal("-0.1"), None, Decimal("15.8")),
+    ]  # fmt: skip
 
 
 def test_a_packet_proves_itself(story: Story, tmp_path: Path) -> None:

@@ -1,7 +1,8 @@
 """Wallets against an oracle in plain Python: purchases, usage, corrections, credits that expire.
 
 The SQL is what dbt compiled for one empty home; every example runs it in memory, on rows in any
-order, with earlier versions and repeated records among them.
+order, with earlier versions and repeated records among them. Somewhere in between the first month
+may be closed: it keeps what it had then, and the next one bears what comes or changes after that.
 """
 
 from __future__ import annotations
@@ -17,11 +18,17 @@ import duckdb
 import pytest
 from hypothesis import Phase, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 from integration.homes import Home, build_wallets
 
-START = datetime(2026, 10, 1)  # noqa: DTZ001  # naive UTC, as in the warehouse
+START = datetime(2026, 10, 29)  # noqa: DTZ001  # naive UTC, as in the warehouse
 MINUTES = 5 * 24 * 60
+MONTH, NEXT_MONTH = "2026-10", datetime(2026, 11, 1)  # noqa: DTZ001
 RATE = Decimal("0.8")
 EXPIRY = timedelta(days=2)
 # Reckoned to the digit; in half cents to the even one, converted; by the gateway; and expiring.
@@ -30,10 +37,10 @@ SEEDS = {
     "wallets": [
         "wallet_id,currency,opening_balance,opening_at,expiry_days,debit_rounding,"
         "debit_interval_minutes",
-        "plain,USD,10,2026-10-01T00:00:00Z,,,45",
-        "rounded,EUR,0,2026-10-01T00:00:00Z,,minor_unit_half_even,60",
-        "recorded,USD,0,2026-10-01T00:00:00Z,,,",
-        "expiring,USD,3,2026-10-01T00:00:00Z,2,,60",
+        "plain,USD,10,2026-10-29T00:00:00Z,,,45",
+        "rounded,EUR,0,2026-10-29T00:00:00Z,,minor_unit_half_even,60",
+        "recorded,USD,0,2026-10-29T00:00:00Z,,,",
+        "expiring,USD,3,2026-10-29T00:00:00Z,2,,60",
     ],
     "accounts": [
         "account_id,name,currency,time_zone,wallet_id",
@@ -41,17 +48,27 @@ SEEDS = {
     ],
     "fx_rates": [
         "rate_date,base_currency,quote_currency,rate,source",
-        *(f"2026-10-0{day},USD,EUR,{RATE},test" for day in range(1, 8)),
+        *(f"{START + timedelta(days=day):%Y-%m-%d},USD,EUR,{RATE},test" for day in range(7)),
     ],
 }
 # In the order in which they read each other; the views between them are the home's own.
 TABLES = (
     ("staging", "stg_wallet__transactions", "staging/wallet"),
     ("intermediate", "int_wallets__described", "intermediate"),
+    ("intermediate", "int_wallets__closed", "intermediate/wallets"),
     ("intermediate", "int_wallet__usage", "intermediate/wallets"),
     ("marts", "wallet_ledger", "marts"),
     ("marts", "wallet_months", "marts"),
 )
+
+
+LEDGER = """
+    select wallet_id, occurred_at, amount, balance_after from marts.wallet_ledger
+    order by wallet_id, occurred_at, origin = 'opening' desc, entry_id
+"""
+CLOSED_ROWS = f"""
+    select * from marts.wallet_ledger where billing_month = '{MONTH}' order by entry_id
+"""
 
 
 @dataclass
@@ -149,6 +166,8 @@ class Wallets(RuleBasedStateMachine):
         self.transactions: list[dict[str, Any]] = []
         self.adjustments: list[dict[str, Any]] = []
         self.records: list[dict[str, Any]] = []
+        self.closes: list[dict[str, Any]] = []
+        self.closed: list[dict[str, Any]] = []
         self.number = 0
         for wallet, opening in ((PLAIN, 10), (EXPIRING, 3)):
             self.movements[wallet].append(Movement(START, Decimal(opening), is_credit=True))
@@ -250,8 +269,36 @@ class Wallets(RuleBasedStateMachine):
                 )
                 self.movements[wallet].append(Movement(moment, change, is_credit=change > 0))
 
+    @precondition(lambda self: not self.closes and self.number > 5)
+    @rule()
+    def close(self) -> None:
+        """Freeze the first month of every wallet, as it is known now."""
+        rows = self.ledger("select * from marts.wallet_ledger where origin <> 'opening'")
+        self.closed = self.ledger(CLOSED_ROWS)
+        entries = [row for row in rows if row["billing_month"] == MONTH]
+        self.closes = [
+            {
+                "row_type": "period",
+                "account_id": f"a-{wallet}",
+                "billing_month": MONTH,
+                "ledger_entries": len(entries),
+            }
+            for wallet in WALLETS
+        ] + [
+            {
+                **{name: value for name, value in row.items() if name != "balance_after"},
+                "row_type": "entry",
+                "entry_month": MONTH,
+                "has_payment": str(row["has_payment"]).lower(),
+                "is_wallet_known": str(row["is_wallet_known"]).lower(),
+            }
+            for row in entries
+        ]
+
     def teardown(self) -> None:
-        found = self.ledger()
+        if self.closes:
+            assert self.ledger(CLOSED_ROWS) == self.closed
+        found = [tuple(row.values()) for row in self.ledger(LEDGER)]
         recorded = any(row["type"] == "deduction" for row in self.transactions)
         used = [record["started_at"] for record in self.records if not record["duplicate_of"]]
         known = [each.moment for each in self.movements[EXPIRING]]
@@ -263,22 +310,34 @@ class Wallets(RuleBasedStateMachine):
                 expected += expired(expected, max(used + known))
             rows = [row[1:] for row in found if row[0] == wallet]
             got = sorted((moment, amount) for moment, amount, _ in rows if amount is not None)
-            # An opening of nothing is an entry too.
             wanted = sorted((each.moment, each.amount) for each in expected)
+            if self.closes:
+                # The open month may book another moment, never another sum.
+                assert sum(each for _, each in got) == sum(each for _, each in wanted), wallet
+                got, wanted = (
+                    [each for each in entries if each[0] > NEXT_MONTH + timedelta(microseconds=1)]
+                    for entries in (got, wanted)
+                )
+            # An opening of nothing is an entry too.
             assert [each for each in got if each[1]] == wanted, wallet
             balance = Decimal(0)
             for _, amount, after in rows:
                 balance += amount or 0
                 assert after == balance, wallet
 
-    def ledger(self) -> list[tuple[str, datetime, Decimal, Decimal]]:
-        """What the compiled SQL makes of the rows, in whatever order they are inserted."""
+    def ledger(self, query: str) -> list[dict[str, Any]]:
+        """What the compiled SQL makes of the rows, in whatever order they are inserted.
+
+        Args:
+            query: What to read of it.
+        """
         chance = random.Random(self.number)  # noqa: S311  # no secret
         with self.warehouse.open() as connection:
             for table, rows in (
                 ("raw.wallet__transactions", self.transactions),
                 ("raw.wallet__adjustments", self.adjustments),
                 ("marts.usage_records", self.records),
+                ("staging.stg_closes__rows", self.closes),
             ):
                 insert(connection, table, chance.sample(rows, len(rows)))
             for schema, name, _ in TABLES:
@@ -299,10 +358,9 @@ class Wallets(RuleBasedStateMachine):
                 """).fetchall()
                 == []
             )
-            return connection.execute("""
-                select wallet_id, occurred_at, amount, balance_after from marts.wallet_ledger
-                order by wallet_id, occurred_at, origin = 'opening' desc, entry_id
-                """).fetchall()
+            rows = connection.execute(query)
+            names = [name for name, *_ in rows.description or ()]
+            return [dict(zip(names, row, strict=True)) for row in rows.fetchall()]
 
 
 def insert(connection: duckdb.DuckDBPyConnection, table: str, rows: list[dict[str, Any]]) -> None:
@@ -322,7 +380,7 @@ def test_a_balance_is_the_sum_of_what_happened_at_every_moment(warehouse: Wareho
     run_state_machine_as_test(
         machine,
         settings=settings(
-            max_examples=10,
+            max_examples=12,
             stateful_step_count=30,
             deadline=None,
             phases=(Phase.explicit, Phase.generate),

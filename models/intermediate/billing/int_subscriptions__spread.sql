@@ -3,7 +3,8 @@
 -- Periods count from the first day of validity. A day's part is its period's charge divided by the
 -- days of the period, by largest remainder; days before and after the validity cost nothing. Open
 -- subscriptions reach to the end of the month of the last usage anybody has, so that the figures
--- follow from files and seeds alone.
+-- follow from files and seeds alone. What a provider account is charged is its account's: by
+-- account_scopes of its gateway, else the account that used most of it.
 
 with subscriptions as (
     select
@@ -15,6 +16,15 @@ with subscriptions as (
 
 accounts as (
     select * from {{ ref('accounts') }}
+),
+
+account_scopes as (
+    select * from {{ ref('account_scopes') }}
+    where scope_type = 'gateway'
+),
+
+provider_accounts as (
+    select * from {{ ref('provider_accounts') }}
 ),
 
 fx_rates as (
@@ -149,13 +159,95 @@ days as (
     from charges
 ),
 
+-- Without a row in provider_accounts its id is the provider's name.
+named_providers as (
+    select
+        subscriptions.provider_account_id,
+        provider_accounts.gateway,
+        coalesce(provider_accounts.provider, subscriptions.provider_account_id) as provider
+    from subscriptions
+    left join provider_accounts
+        on subscriptions.provider_account_id = provider_accounts.provider_account_id
+    where subscriptions.provider_account_id is not null
+    group by all
+),
+
+scoped as (
+    select
+        days.provider_account_id,
+        days.charge_date,
+        account_scopes.account_id
+    from days
+    inner join named_providers on days.provider_account_id = named_providers.provider_account_id
+    inner join account_scopes
+        on
+            (
+                named_providers.gateway is null
+                or named_providers.gateway = account_scopes.gateway
+            )
+            and (
+                account_scopes.provider is null
+                or named_providers.provider = account_scopes.provider
+            )
+            and days.charge_date >= account_scopes.valid_from_date
+            and days.charge_date < coalesce(account_scopes.valid_to_date, date '9999-12-31')
+    where days.account_id is null
+    -- A scope that names the provider comes before one for all.
+    qualify rank() over (
+        partition by days.provider_account_id, days.charge_date
+        order by account_scopes.provider is null
+    ) = 1
+),
+
+-- Gateways of several accounts leave it to the usage.
+scope_owners as (
+    select
+        provider_account_id,
+        charge_date,
+        min(account_id) as account_id
+    from scoped
+    group by provider_account_id, charge_date
+    having count(distinct account_id) = 1
+),
+
+used_by as (
+    select
+        provider_account_id,
+        account_id,
+        sum(coalesce(provider_cost, 0)) as provider_cost
+    from spend
+    group by provider_account_id, account_id
+),
+
+usage_owners as (
+    select
+        provider_account_id,
+        arg_max(account_id, (provider_cost, account_id)) as account_id
+    from used_by
+    group by provider_account_id
+),
+
+owned_days as (
+    select
+        days.* exclude (account_id),
+        coalesce(
+            days.account_id, scope_owners.account_id, usage_owners.account_id, 'unassigned'
+        ) as account_id
+    from days
+    left join scope_owners
+        on
+            days.provider_account_id = scope_owners.provider_account_id
+            and days.charge_date = scope_owners.charge_date
+    left join usage_owners on days.provider_account_id = usage_owners.provider_account_id
+),
+
 shared as (
     select
         days.subscription_id,
         days.charge_kind,
         days.charge_date,
         strftime(days.charge_date, '%Y-%m') as billing_month,
-        coalesce(days.account_id, 'unassigned') as account_id,
+        days.account_id,
         days.provider_account_id,
         days.cost_center,
         days.description,
@@ -170,7 +262,7 @@ shared as (
             when days.currency = coalesce(accounts.currency, days.currency) then 1
             else fx_rates.rate
         end as fx_rate
-    from days
+    from owned_days as days
     left join accounts on days.account_id = accounts.account_id
     left join fx_rates
         on

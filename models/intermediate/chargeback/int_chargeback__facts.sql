@@ -34,7 +34,7 @@ fees as (
         coalesce(payment_currency, currency) as currency,
         fee as amount
     from ledger
-    where entry_type = 'purchase' and fee <> 0
+    where (entry_type = 'purchase' or origin = 'correction') and fee <> 0
 ),
 
 facts as (

@@ -6,11 +6,27 @@
 {%- set ledger = drawn_ledger() %}
 {%- set is_whole = ledger is none %}
 
-with entries as (
+{%- set has_news = has_wallet_news() %}
+
+-- Without news in files of wallets only what usage makes expire can have changed besides debits.
+with known_now as (
     select * from {{ ref('int_wallet__entries') }}
-    where entry_type <> 'usage_debit'
+    where {{ "entry_type <> 'usage_debit'" if has_news else "false" }}
     union all by name
     select * from {{ ref('int_wallet__expiries') }}
+),
+
+frozen as (
+    select * from {{ ref('int_wallet__frozen') }}
+    where
+        {{
+            "entry_type <> 'usage_debit' and origin <> 'usage_correction'" if has_news
+            else "starts_with(root_entry_id, 'expiry/')"
+        }}
+),
+
+closed_wallets as (
+    select * from {{ ref('int_wallets__closed') }}
 ),
 
 wallets as (
@@ -29,20 +45,24 @@ final as (
 )
 {%- else -%}
 {%- set days = touched_days() %}
-{%- set has_news = has_wallet_news() %}
--- Without news in files of wallets only what usage makes expire can have changed besides debits.
+{{ posted_entries() }},
+
 drawn as (
     select
         {{ ledger_columns() }}
     from {{ ledger }}
-    where entry_type {{ "<> 'usage_debit'" if has_news else "= 'expiry'" }}
+    where
+        {{
+            "entry_type <> 'usage_debit' and origin <> 'usage_correction'" if has_news
+            else "entry_type = 'expiry' or (origin = 'correction' and "
+            ~ "starts_with(reverses_entry_id, 'expiry/'))"
+        }}
 ),
 
 wanted as (
     select
         {{ ledger_columns() }}
-    from entries
-    where {{ "true" if has_news else "entry_type = 'expiry'" }}
+    from posted
 ),
 
 gone as (
@@ -73,13 +93,30 @@ moments as (
     from transactions
     where {{ in_touched_days('occurred_at', ['wallet__transactions']) }}
     union all
-    -- Debits reckoned until the gateway's own came, and wallets whose currency files say otherwise.
-    select min(ledger.occurred_at) as from_at
+    -- Debits reckoned until the gateway's own came, and wallets whose currency files say otherwise;
+    -- of closed months they stand, and corrections of them begin where those do.
+    select min(case
+        when ledger.billing_month <= closed_wallets.closed_through then closed_wallets.posted_at
+        else ledger.occurred_at
+    end) as from_at
     from {{ ledger }} as ledger
     inner join wallets on ledger.wallet_id = wallets.wallet_id
+    left join closed_wallets on ledger.wallet_id = closed_wallets.wallet_id
+    left join {{ ledger }} as correction
+        on ledger.entry_id = correction.reverses_entry_id and correction.origin = 'usage_correction'
     where
-        ledger.currency <> wallets.currency
-        or (ledger.origin = 'usage' and wallets.has_recorded_debits)
+        (
+            ledger.currency <> wallets.currency
+            and (
+                closed_wallets.wallet_id is null
+                or ledger.billing_month > closed_wallets.closed_through
+            )
+        )
+        or (
+            ledger.origin = 'usage'
+            and wallets.has_recorded_debits
+            and correction.entry_id is null
+        )
     {%- endif %}
 ),
 

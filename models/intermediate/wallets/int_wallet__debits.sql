@@ -64,8 +64,6 @@ served as (
             usage.usage_date = fx_rates.rate_date
             and usage.currency = fx_rates.base_currency
             and wallets.currency = fx_rates.quote_currency
-    -- What an account owed before it came here was settled elsewhere.
-    where accounts.closed_through is null or usage.billing_month > accounts.closed_through
 ),
 
 parts as (
