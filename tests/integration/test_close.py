@@ -420,3 +420,21 @@ def test_a_backup_restores_the_closed_month(story: Story, tmp_path: Path) -> Non
     with redirect_stderr(StringIO()) as twice:
         assert cli.invoke(options) == cli.WRONG_USE
     assert "name an empty --home" in twice.getvalue()
+
+
+def test_a_rebuild_from_landing_mends_the_warehouse_and_says_what_was_wrong(
+    story: Story, tmp_path: Path
+) -> None:
+    """Closes are landed files: the rebuilt months are closed, what came late is booked as before."""
+    home = story.home.copy(tmp_path / "home")
+    good = home.marts()
+    home.write("update marts.wallet_balances set daily_burn_amount = 1")
+
+    code, said = tollbook(home, "rebuild", day=LATE)
+
+    assert code == cli.FAILED
+    assert "marts.wallet_balances differs" in said
+    assert "the earlier warehouse stays as" in said
+    assert len(list(home.path.glob("warehouse*.before-rebuild"))) == 1
+    assert differing(home.marts(), good) in ([], ["source_freshness"])
+    assert (closed_month(home), closed_entries(home)) == (story.october, story.entries)

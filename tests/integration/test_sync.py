@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import time
@@ -232,6 +233,40 @@ def test_days_are_built_again_from_the_user_interface(home: Home) -> None:
 
     assert result.success
     assert differing(hash_marts(home.published), good) == []
+
+
+def test_a_review_tells_the_event_that_started_it(home: Home) -> None:
+    """A crossed quota, a change of route and a wallet's top-up; the months' review tells of months."""
+    (home.path / "seeds" / "budgets.csv").write_text(
+        "budget_id,scope_type,scope_id,period,amount,currency,thresholds,valid_from_date\n"
+        "search,team,team-search,month,0.01,USD,1,2026-10-01\n"
+    )
+    topup = {"transaction_id": "t1", "wallet_id": "w1", "type": "purchase", "currency": "USD"}
+    topup |= {"occurred_at": "2026-10-28T10:00:00Z", "amount": "25"}
+    home.drop("wallet_transactions/w.jsonl", f"{json.dumps(topup)}\n")
+    assert home.run().status == "published"
+    end_of_week = Home(home.path, "2026-11-02T06:00:00Z")
+    job = definitions_of(end_of_week).resolve_job_def("review")
+    said = {}
+
+    for kind in ("weekly", "month_end"):
+        with dg.DagsterInstance.ephemeral() as instance:
+            result = job.execute_in_process(
+                instance=instance, run_config={"ops": {"tell_reviews": {"config": {"kind": kind}}}}
+            )
+        (event,) = result.asset_materializations_for_node("tell_reviews")
+        said[kind] = str(event.metadata["what"].value).splitlines()
+
+    def told(kind: str, event: str) -> bool:
+        return any(event in line for line in said[kind])
+
+    assert told("weekly", ", 2026-11-02: Spend of the week from 2026-10-26")
+    assert told("weekly", ", 2026-10-01: budget_threshold: search/2026-10-01/1")
+    assert told("weekly", ", 2026-10-01: fallback_route: ")
+    assert told("weekly", ", 2026-10-28: purchase of wallet w1")
+    assert not told("weekly", "Close of")
+    assert said["month_end"]
+    assert all("Close of 2026-10" in line for line in said["month_end"])
 
 
 @pytest.mark.parametrize(
