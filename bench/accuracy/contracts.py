@@ -311,6 +311,17 @@ def _add(invoice: Invoice, calls: Iterable[Call], cause: str, sign: int, of: Con
 MONTHLY = ("parts", "columns", "thousands")
 
 
+def draw_reported(world: World) -> Contract:
+    """A contract of which the provider reports usage and cost day by day, or one as any other.
+
+    With such reports an invoice of amounts alone can be explained as well.
+    """
+    if world.rng.random() < 0.5:
+        return draw(world, layouts=MONTHLY)
+    model = world.rng.choice(("gpt-5", "gpt-5-mini"))
+    return draw(world, layouts=(*MONTHLY, *AMOUNTS), model=model, has_pages=True)
+
+
 def tax_line(world: World, code: str) -> None:
     """A line of tax, one of a fee and one of credit."""
     contract = draw(world, layouts=(*COUNTING, *AMOUNTS))
@@ -416,7 +427,7 @@ def own_key(world: World, code: str) -> None:
 
 def billed_twice(world: World, code: str) -> None:
     """A call that the gateway wrote twice and the provider charged twice."""
-    contract = draw(world, layouts=MONTHLY)
+    contract = draw_reported(world)
     call = contract.recorded[-1]
     again = replace(call, at=call.at + timedelta(seconds=2))
     world.rows.append(contract.row(again))
@@ -440,7 +451,7 @@ def _failed(contract: Contract, call: Call, **metadata: Any) -> None:
 
 def billed_failure(world: World, code: str) -> None:
     """A call that failed, whose prompt the provider charged."""
-    contract = draw(world, layouts=MONTHLY)
+    contract = draw_reported(world)
     call = contract.call(cached=0, output=0)
     _failed(contract, call)
     contract.billed.append(call)
@@ -451,7 +462,7 @@ def billed_failure(world: World, code: str) -> None:
 
 def billed_retry(world: World, code: str) -> None:
     """A further attempt that failed, whose prompt the provider charged."""
-    contract = draw(world, layouts=MONTHLY)
+    contract = draw_reported(world)
     call = contract.call(cached=0, output=0)
     _failed(contract, call, attempted_retries=1)
     contract.billed.append(call)
@@ -462,7 +473,7 @@ def billed_retry(world: World, code: str) -> None:
 
 def broken_stream(world: World, code: str) -> None:
     """A stream that broke off here and went on at the provider."""
-    contract = draw(world, layouts=MONTHLY)
+    contract = draw_reported(world)
     call = contract.call(cached=0)
     seen = replace(call, output=call.output // 3)
     contract.record(seen, status="failure")
@@ -482,7 +493,7 @@ def broken_stream(world: World, code: str) -> None:
 
 def unrecorded(world: World, code: str) -> None:
     """A call that the gateway lost, on the invoice of a contract it knows."""
-    contract = draw(world, layouts=MONTHLY)
+    contract = draw_reported(world)
     call = contract.call()
     contract.billed.append(call)
     invoice = contract.invoice()
@@ -529,7 +540,7 @@ def hundredfold(world: World, code: str) -> None:
 
 def cache_not_split(world: World, code: str) -> None:
     """Tokens read from the cache, billed as if they had not been."""
-    contract = draw(world, layouts=MONTHLY)
+    contract = draw_reported(world)
     call = contract.recorded[-1]
     contract.billed.remove(call)
     contract.billed.append(replace(call, uncached=call.uncached + call.cached, cached=0))
@@ -631,9 +642,24 @@ def unknown_item(world: World, code: str) -> None:
     world.expect(code, "invoice_line_unmatched", subject, line.amount)
 
 
+def credited(world: World, code: str) -> None:
+    """A credit note beside an invoice that is right."""
+    contract = draw(world, layouts=(*COUNTING, *AMOUNTS))
+    contract.invoice()
+    note = Invoice(f"{contract.invoice_number}-N", contract.header(), fault=code)
+    note.header["invoice_type"] = "credit_note"
+    line = Line("Refund for failed requests", number=1)
+    line.causes["credit"] = -Decimal(world.rng.randrange(100, 500)) / 100
+    note.lines.append(line)
+    contract.invoices.append(note)
+
+
 def as_it_should_be(world: World) -> None:
-    """A contract billed as it was used, in any layout."""
-    draw(world, layouts=(*COUNTING, *AMOUNTS)).invoice()
+    """A contract billed as it was used, in any layout, with or without reports of its days."""
+    if world.rng.random() < 0.5:
+        draw(world, layouts=(*COUNTING, *AMOUNTS)).invoice()
+    else:
+        draw_reported(world).invoice()
 
 
 PLANTS: dict[str, Callable[[World, str], None]] = {
@@ -659,5 +685,6 @@ PLANTS: dict[str, Callable[[World, str], None]] = {
     "reseller": marked_up,
     "invented_price": invented_price,
     "unknown_item": unknown_item,
+    "credited": credited,
 }
 LOOKALIKES: dict[str, Callable[[World], None]] = {"as_it_should_be": as_it_should_be}

@@ -58,12 +58,34 @@ def write_home(home: Path, worlds: Sequence[World]) -> None:
             _write(invoices / WRONG_TOTAL, _csv(_wrong_total(world)))
         if world.prepaid is not None:
             _write_prepaid(landing, world.prepaid)
+        if world.counts:
+            _write(landing / f"{world.name}_edge" / "counts.csv", _csv(world.counts))
+        if world.decisions:
+            _write(landing / "decisions" / f"{world.name}.jsonl", _lines(world.decisions))
+        for day, is_whole in world.chains:
+            folder = landing / f"{world.name}_pages" / "openai_costs"
+            for number, page in enumerate(_chain(day, is_whole), 1):
+                _write(folder / f"costs-{day:%Y-%m-%d}__p{number:04}.json", _json(page))
+    finance = [row for world in worlds for row in _finance_prices(world)]
+    if finance:
+        _write(landing / "price_catalog" / "finance.csv", _csv(finance))
+    own = {(model, "standard"): parts for world in worlds for model, parts in world.priced.items()}
     for moment, prices in ((_SEPTEMBER, BEFORE), (CHANGE_AT, AFTER)):
         name = f"prices.observed-{moment:%Y%m%dT%H%M%SZ}.json"
-        _write(landing / "price_catalog" / name, _json(_catalog(prices)))
+        _write(landing / "price_catalog" / name, _json(_catalog(prices | own)))
+
+
+def write_settings(home: Path, worlds: Sequence[World]) -> None:
+    """Configuration and reference data."""
     for name, rows in _seeds(worlds).items():
         _write(home / "seeds" / f"{name}.csv", _csv(rows))
     _write(home / "tollbook.yml", _settings(worlds))
+
+
+def write_quiet(home: Path, world: World) -> None:
+    """What a source brought before it fell silent."""
+    path = home / "landing" / f"{world.name}_quiet" / "log.jsonl"
+    _write(path, _lines(world.stale_rows))
 
 
 def _write_prepaid(landing: Path, prepaid: Prepaid) -> None:
@@ -141,7 +163,7 @@ def billed_amounts(world: World) -> dict[str, Decimal]:
     for call, _ in world.billed:
         for part, count in call.parts.items():
             if count:
-                price = BEFORE[call.model, call.tier][part]
+                price = (call.own_prices or BEFORE[call.model, call.tier])[part]
                 amounts[line_text(call.model, call.tier, part)] += count * price / MILLION
     return amounts
 
@@ -206,8 +228,8 @@ def _usage_bucket(day: int, groups: dict[tuple[str, str, str], list[Call]]) -> d
                 "output_tokens": output,
                 "num_model_requests": len(calls),
                 "model": model,
-                "batch": False,
-                "service_tier": {"standard": "default"}.get(tier, tier),
+                "batch": tier == "batch",
+                "service_tier": {"standard": "default", "batch": None}.get(tier, tier),
                 "project_id": project,
                 "user_id": None,
                 "api_key_id": f"key_{project}",
@@ -246,14 +268,14 @@ def _catalog(prices: dict[tuple[str, str], dict[str, Decimal]]) -> dict[str, Any
     for (model, tier), parts in prices.items():
         entries[model]["litellm_provider"] = provider_of(model)
         for part, price in parts.items():
-            suffix = "" if tier == "standard" else f"_{tier}"
+            suffix = {"standard": "", "batch": "_batches"}.get(tier, f"_{tier}")
             entries[model][ours[part] + suffix] = price / MILLION
     return entries
 
 
 def _seeds(worlds: Sequence[World]) -> dict[str, Rows]:
     accounts, scopes, providers, owners, teams = [], [], [], [], []
-    centers, wallets, rules, subscriptions = [], [], [], []
+    centers, wallets, rules, subscriptions, budgets = [], [], [], [], []
     for world in worlds:
         accounts.append(
             {
@@ -303,7 +325,7 @@ def _seeds(worlds: Sequence[World]) -> dict[str, Rows]:
                     "valid_from_date": "2026-01-01",
                 }
             )
-        for team in sorted({key.team for key in world.keys if key.team}):
+        for team in sorted({key.team for key in [*world.keys, *world.more_keys] if key.team}):
             centers.append({"cost_center": f"{team}-cc", "name": team, "active": "true"})
             teams.append(
                 {
@@ -313,9 +335,46 @@ def _seeds(worlds: Sequence[World]) -> dict[str, Rows]:
                     "active": "true",
                 }
             )
-        for key in [*world.keys, *world.shared_keys, *world.own_keys]:
+        for suffix, currency, keys in (
+            ("foreign", "SEK", world.foreign_keys),
+            ("euros", "EUR", [world.euro_key]),
+            ("closed", "USD", [world.closed_key]),
+        ):
+            account = {"account_id": f"{world.name}-{suffix}", "currency": currency}
+            accounts.append(accounts[0] | {"wallet_id": "", "name": suffix} | account)
+            if suffix == "closed":
+                accounts[-1]["closed_through"] = "2026-09"
+            scopes += [
+                {
+                    "account_id": account["account_id"],
+                    "gateway": world.gateway,
+                    "scope_type": "key",
+                    "scope_id": key.id,
+                    "billing_mode": "managed",
+                    "billed_basis": "rule",
+                    "valid_from_date": "2026-01-01",
+                }
+                for key in keys
+            ]
+        for key, amount in world.budgets:
+            budgets.append(
+                {
+                    "budget_id": f"{key.name}-budget",
+                    "scope_type": "key",
+                    "scope_id": key.id,
+                    "period": "month",
+                    "amount": amount,
+                    "currency": "USD",
+                    "thresholds": "0.5;0.8;1",
+                    "valid_from_date": "2026-10-01",
+                }
+            )
+        kept = [*world.keys, *world.shared_keys, *world.own_keys, *world.foreign_keys]
+        kept += [*world.more_keys, world.batch_key, world.euro_key, world.closed_key]
+        for key in kept:
             owners.append(
                 {
+                    "batch_allowed": "true" if key == world.batch_key else "",
                     "api_key_id": key.id,
                     "gateway": world.gateway,
                     "api_key_name": key.name,
@@ -368,6 +427,7 @@ def _seeds(worlds: Sequence[World]) -> dict[str, Rows]:
         "wallets": wallets or [{"wallet_id": ""}],
         "subscriptions": subscriptions or [{"subscription_id": ""}],
         "fx_rates": _fx_rates(),
+        "budgets": budgets or [{"budget_id": ""}],
         "accounts": accounts,
         "account_scopes": scopes,
         "provider_accounts": providers,
@@ -375,6 +435,34 @@ def _seeds(worlds: Sequence[World]) -> dict[str, Rows]:
         "teams": teams,
         "key_owners": owners,
     }
+
+
+def _chain(day: datetime, is_whole: bool) -> list[dict[str, Any]]:
+    """Two pages of a day without costs, or the first of them."""
+    start = int(day.timestamp())
+    bucket = {"object": "bucket", "start_time": start, "end_time": start + 86_400, "results": []}
+    first = {"object": "page", "data": [bucket], "has_more": True, "next_page": "page_2"}
+    last = {"object": "page", "data": [], "has_more": False, "next_page": None}
+    return [first, last] if is_whole else [first]
+
+
+def _finance_prices(world: World) -> Rows:
+    """What another catalog asks for output."""
+    return [
+        {
+            "provider": "openai",
+            "model": model,
+            "unit": "output_text_tokens",
+            "service_tier": "standard",
+            "unit_price": price,
+            "unit_size": 1_000_000,
+            "currency": "USD",
+            "valid_from_at": "2026-09-01T00:00:00Z",
+            "observed_at": "2026-09-20T00:00:00Z",
+            "source": "finance",
+        }
+        for model, price in world.finance_prices.items()
+    ]
 
 
 def _contract_rows(contract: Contract) -> Rows:
@@ -424,6 +512,11 @@ def _settings(worlds: Sequence[World]) -> str:
             f"  - {{name: {name}_provider, kind: openai_admin, api_key: '${{BENCH_KEY}}', "
             "interval: 100000h}",
             f"  - {{name: {name}_invoices, kind: invoices}}",
+            f"  - {{name: {name}_edge, kind: gateway_counts, gateway: {world.gateway}}}",
+            f"  - {{name: {name}_pages, kind: openai_admin, api_key: '${{BENCH_KEY}}', "
+            "interval: 100000h}",
+            f"  - {{name: {name}_quiet, kind: litellm_spend_logs, gateway: {world.gateway}, "
+            "interval: 1h}",
             f"  - {{name: {name}_router, kind: gateway_usage, preset: routic, "
             f"gateway: {name}_router}}",
             f"  - {{name: {name}_history, kind: wallet_transactions, gateway: {name}_router}}",

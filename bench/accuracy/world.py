@@ -40,6 +40,7 @@ BEFORE = {
     ("gpt-5-mini", "priority"): _prices("0.45", "0.045", "3.6"),
     ("gpt-5-nano", "standard"): _prices("0.05", "0.005", "0.4"),
     ("gpt-5-nano", "priority"): _prices("0.1", "0.01", "0.8"),
+    ("gpt-5", "batch"): _prices("0.625", "0.0625", "5"),
     ("claude-sonnet-4-5", "standard"): _prices("3", "0.3", "15"),
 }
 AFTER = BEFORE | {("gpt-5-mini", "standard"): _prices("0.2", "0.02", "1.6")}
@@ -88,6 +89,7 @@ class Call:
     session: str
     tier: str = "standard"
     seconds: int = 3
+    own_prices: Prices | None = None
 
     @property
     def ended_at(self) -> datetime:
@@ -97,6 +99,8 @@ class Call:
     @property
     def prices(self) -> Prices:
         """What its tokens cost per million when it began."""
+        if self.own_prices is not None:
+            return self.own_prices
         prices = AFTER if self.at >= CHANGE_AT else BEFORE
         return prices.get((self.model, self.tier), UNKNOWN)
 
@@ -173,6 +177,16 @@ class World:
     contracts: list[Contract] = field(default_factory=list)
     commitments: list[tuple[str, Decimal]] = field(default_factory=list)
     spent: list[Spent] = field(default_factory=list)
+    priced: dict[str, Prices] = field(default_factory=dict)
+    finance_prices: dict[str, Decimal] = field(default_factory=dict)
+    foreign_keys: list[Key] = field(default_factory=list)
+    more_keys: list[Key] = field(default_factory=list)
+    budgets: list[tuple[Key, Decimal]] = field(default_factory=list)
+    counts: list[dict[str, Any]] = field(default_factory=list)
+    decisions: list[dict[str, Any]] = field(default_factory=list)
+    chains: list[tuple[datetime, bool]] = field(default_factory=list)
+    stale_at: datetime | None = None
+    stale_rows: list[dict[str, Any]] = field(default_factory=list)
     repeated_rows: int = 0
     is_billed_at_old_price: bool = False
     late_causes: list[str] = field(default_factory=list)
@@ -227,6 +241,21 @@ class World:
         self.numbers += 1
         return f"{self.name}-call-{self.numbers:05}"
 
+    @property
+    def batch_key(self) -> Key:
+        """A key that may send batches."""
+        return Key(f"{self.name}-batches", f"{self.name}-team-2")
+
+    @property
+    def euro_key(self) -> Key:
+        """A key of an account in euros."""
+        return Key(f"{self.name}-euros", f"{self.name}-team-2")
+
+    @property
+    def closed_key(self) -> Key:
+        """A key of an account that has closed September."""
+        return Key(f"{self.name}-closed", f"{self.name}-team-2")
+
     def new_key(self, kind: str, team: int) -> Key:
         """A key nobody else has, of one of the teams."""
         self.numbers += 1
@@ -277,6 +306,13 @@ class World:
         self.recorded.append(call)
         nobody = Key("", None)
         self.spend(replace(call, key=nobody) if changes.get("api_key") == "" else call)
+
+    def seen(self, call: Call) -> None:
+        """Note of a row already written that application and provider saw its call as well."""
+        self.recorded.append(call)
+        self.spend(call)
+        self.app.append(self.app_row(call))
+        self.bill(call)
 
     def bill(self, call: Call, project: str | None = None) -> None:
         """Have the provider count and charge a call."""
