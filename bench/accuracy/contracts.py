@@ -88,15 +88,24 @@ class Invoice:
     header: dict[str, Any]
     lines: list[Line] = field(default_factory=list)
     fault: str = ""
+    tax: Decimal = Decimal(0)
+    credit: Decimal = Decimal(0)
 
     def document(self) -> dict[str, Any]:
         """As the vendor sends it."""
         total = sum((line.amount for line in self.lines), Decimal(0))
+        if self.tax or self.credit:
+            head = {"subtotal": total, "tax": self.tax, "credits_applied": self.credit}
+            total += self.tax - self.credit
+            return self._with_lines(self.header | head, total)
+        return self._with_lines(self.header, total)
+
+    def _with_lines(self, header: dict[str, Any], total: Decimal) -> dict[str, Any]:
         rows = [
             {"line_no": number, "description": line.text, "amount": line.amount} | line.columns
             for number, line in enumerate(self.lines, 1)
         ]
-        return self.header | {"invoice_number": self.number, "total": total, "lines": rows}
+        return header | {"invoice_number": self.number, "total": total, "lines": rows}
 
 
 @dataclass
@@ -114,8 +123,11 @@ class Contract:
     is_of_gateway: bool = True
     recorded: list[Call] = field(default_factory=list)
     billed: list[Call] = field(default_factory=list)
-    rows: list[dict[str, Any]] = field(default_factory=list)
+    discount: Decimal = Decimal(0)
+    vendor: str = ""
+    kind: str = ""
     invoices: list[Invoice] = field(default_factory=list)
+    drafts: list[Invoice] = field(default_factory=list)
 
     @property
     def name(self) -> str:
@@ -142,9 +154,9 @@ class Contract:
         rng = self.world.rng
         big = {
             "model": self.model,
-            "uncached": rng.randrange(100_000, 200_000),
-            "cached": rng.randrange(200_000, 300_000),
-            "output": rng.randrange(20_000, 40_000),
+            "uncached": rng.randrange(400_000, 800_000),
+            "cached": rng.randrange(800_000, 1_200_000),
+            "output": rng.randrange(80_000, 160_000),
         }
         made = self.world.call(**(big | changes))
         if "at" not in changes and made.ended_at.date() != made.at.date():
@@ -153,17 +165,19 @@ class Contract:
 
     def row(self, call: Call, **changes: Any) -> dict[str, Any]:
         """What the gateway writes of a call that went to this contract."""
-        found = (
+        found: dict[str, Any] = (
             {"api_base": f"https://{self.name}.example.com/v1"}
             if self.is_by_host
             else {"model_id": self.name}
         )
+        if self.discount:
+            found["spend"] = call.cost * (1 - self.discount)
         return log_row(call, **(found | changes))
 
     def record(self, call: Call, **changes: Any) -> None:
         """Have the gateway write a call, and no one bill it."""
         self.world.rows.append(self.row(call, **changes))
-        self.world.spend(call)
+        self.world.spend(call, call.cost * (1 - self.discount))
         self.recorded.append(call)
 
     def happen(self, call: Call) -> None:
@@ -185,13 +199,14 @@ class Contract:
 
     def rate(self, call: Call) -> Decimal:
         """What a dollar is on the day of a call."""
-        return rate_on(call.at) if self.currency == "EUR" else Decimal(1)
+        rate = rate_on(call.at) if self.currency == "EUR" else Decimal(1)
+        return rate * (1 - self.discount)
 
     def header(self, start: str = "2026-10-01", end: str = "2026-10-31") -> dict[str, Any]:
         """The head of an invoice of the month, or of other days."""
         issued = ISSUED if end >= "2026-10-31" else date(2026, 10, 2)
         return {
-            "vendor": self.provider,
+            "vendor": self.vendor or self.provider,
             "invoice_type": "invoice",
             "issued_at": f"{issued}T00:00:00Z",
             "period_start": start,
@@ -246,8 +261,20 @@ class Contract:
             line.text = f"Use of {model}: {part}"
             line.columns |= {"quantity": line.quantity, "unit": UNITS[part], "model": model}
             line.columns |= {"service_tier": tier}
+        elif self.layout == "priced":
+            line.columns |= {"quantity": Decimal(line.quantity) / MILLION, "unit": "1M tokens"}
         elif self.layout == "thousands":
             line.columns |= {"quantity": Decimal(line.quantity) / 1000, "unit": "1K tokens"}
+
+    def lines_of(self, calls: list[Call]) -> list[Line]:
+        """Lines of some calls, as the layout has them."""
+        return self._lines(calls, calls, {})
+
+    def forget(self) -> None:
+        """Undo the calls that were drawn."""
+        self.world.forget(self.recorded)
+        self.recorded.clear()
+        self.billed.clear()
 
     def find(self, invoice: Invoice, part: str, model: str | None = None) -> Line:
         """The first line of a part."""
@@ -654,6 +681,99 @@ def credited(world: World, code: str) -> None:
     contract.invoices.append(note)
 
 
+VENDORS = {"openai": ("OpenAI, LLC", "OpenAI"), "anthropic": ("Anthropic PBC", "Anthropic, PBC")}
+
+
+def by_halves(world: World) -> None:
+    """Two invoices, of either half of the month."""
+    contract = draw(world, layouts=(*COUNTING, *AMOUNTS))
+    middle = MONTH_START + timedelta(days=15)
+    for name, start, end in (("A", "01", "15"), ("B", "16", "31")):
+        calls = [call for call in contract.recorded if (call.at < middle) == (name == "A")]
+        if calls:
+            invoice = contract.invoice(calls, calls)
+            invoice.number += name
+            invoice.header |= {"period_start": f"2026-10-{start}", "period_end": f"2026-10-{end}"}
+
+
+def by_name_of_the_firm(world: World) -> None:
+    """An invoice under the full name of the firm, of which a pro forma came before it."""
+    contract = draw(world, layouts=(*COUNTING, *AMOUNTS))
+    contract.vendor = world.rng.choice(VENDORS[contract.provider])
+    invoice = contract.invoice()
+    before = Invoice(f"{invoice.number}-P", invoice.header | {"invoice_type": "proforma"})
+    before.lines = invoice.lines
+    contract.drafts.append(before)
+
+
+def with_tax_on_top(world: World) -> None:
+    """An invoice with its tax in the header."""
+    invoice = draw(world, layouts=(*COUNTING, *AMOUNTS)).invoice()
+    invoice.tax = Decimal(world.rng.randrange(10, 90)) / 100
+
+
+def at_a_discount(world: World) -> None:
+    """A contract at a discount on the list."""
+    layout = world.rng.choice((*COUNTING, *AMOUNTS))
+    contract = Contract(world, len(world.contracts), "gpt-5", layout, discount=Decimal("0.15"))
+    world.contracts.append(contract)
+    for _ in range(4):
+        contract.happen(contract.call())
+    contract.invoice()
+
+
+def corrected(world: World) -> None:
+    """An invoice that was wrong, and the one in its place."""
+    contract = draw(world, layouts=(*COUNTING, *AMOUNTS))
+    invoice = contract.invoice()
+    wrong = Invoice(f"{invoice.number}-W", dict(invoice.header))
+    wrong.lines = [
+        Line(line.text, line.part, line.expected * 2, quantity=line.quantity, columns=line.columns)
+        for line in invoice.lines
+    ]
+    invoice.header["supersedes_invoice_number"] = wrong.number
+    contract.drafts.append(wrong)
+
+
+def by_key(world: World) -> None:
+    """An invoice with lines for each key, and lines for batches."""
+    contract = draw(world, layouts=("parts", "columns"), model="gpt-5")
+    keys = world.keys[:2]
+    contract.forget()
+    for key in (*keys, *keys):
+        contract.happen(contract.call(key=key))
+    batch = contract.call(key=world.batch_key, tier="batch")
+    contract.record(batch, call_type="aretrieve_batch", session_id=f"batch_{batch.request_id}")
+    contract.billed.append(batch)
+    invoice = contract.invoice([], [])
+    for key in (*keys, world.batch_key):
+        calls = [call for call in contract.recorded if call.key == key]
+        for line in contract.lines_of(calls):
+            line.columns["api_key_id"] = key.id
+            line.number = len(invoice.lines) + 1
+            invoice.lines.append(line)
+
+
+def in_two_lines(world: World) -> None:
+    """An invoice that says the same thing twice, each time of a part."""
+    contract = draw(world, layouts=("parts", "amounts"), model="gpt-5")
+    halves = [contract.recorded[:2], contract.recorded[2:]]
+    invoice = contract.invoice([], [])
+    for calls in halves:
+        for line in contract.lines_of(calls):
+            line.number = len(invoice.lines) + 1
+            invoice.lines.append(line)
+
+
+def by_millions(world: World) -> None:
+    """An invoice in millions of tokens, with the price of each."""
+    contract = draw(world, layouts=("priced",), model="gpt-5")
+    invoice = contract.invoice()
+    for line in invoice.lines:
+        if line.part is not None:
+            line.columns["unit_price"] = BEFORE["gpt-5", "standard"][line.part[2]]
+
+
 def as_it_should_be(world: World) -> None:
     """A contract billed as it was used, in any layout, with or without reports of its days."""
     if world.rng.random() < 0.5:
@@ -687,4 +807,14 @@ PLANTS: dict[str, Callable[[World, str], None]] = {
     "unknown_item": unknown_item,
     "credited": credited,
 }
-LOOKALIKES: dict[str, Callable[[World], None]] = {"as_it_should_be": as_it_should_be}
+LOOKALIKES: dict[str, Callable[[World], None]] = {
+    "as_it_should_be": as_it_should_be,
+    "by_halves": by_halves,
+    "by_name_of_the_firm": by_name_of_the_firm,
+    "with_tax_on_top": with_tax_on_top,
+    "at_a_discount": at_a_discount,
+    "corrected": corrected,
+    "by_key": by_key,
+    "in_two_lines": in_two_lines,
+    "by_millions": by_millions,
+}

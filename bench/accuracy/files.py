@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from accuracy.contracts import Contract
-from accuracy.wallets import OPENING, Prepaid, router_key
+from accuracy.wallets import OPENING, SMALL_OPENING, Prepaid, router_key
 from accuracy.world import (
     AFTER,
     BEFORE,
@@ -51,7 +51,7 @@ def write_home(home: Path, worlds: Sequence[World]) -> None:
             _write(folder / f"{name}-2026-10__p0001.json", _json(page))
         invoices = landing / f"{world.name}_invoices"
         _write(invoices / "invoice.csv", _csv(invoice_lines(world)))
-        documents = [each.document() for c in world.contracts for each in c.invoices]
+        documents = [each.document() for c in world.contracts for each in (*c.drafts, *c.invoices)]
         if documents:
             _write(invoices / "contracts.json", _json(documents))
         if world.has_wrong_total:
@@ -78,6 +78,8 @@ def write_home(home: Path, worlds: Sequence[World]) -> None:
 def write_settings(home: Path, worlds: Sequence[World]) -> None:
     """Configuration and reference data."""
     for name, rows in _seeds(worlds).items():
+        if not rows:
+            continue
         _write(home / "seeds" / f"{name}.csv", _csv(rows))
     _write(home / "tollbook.yml", _settings(worlds))
 
@@ -409,6 +411,11 @@ def _seeds(worlds: Sequence[World]) -> dict[str, Rows]:
                 "debit_interval_minutes": 1440,
             }
         )
+        for wallet, threshold in prepaid.others:
+            accounts.append(accounts[-1] | {"account_id": f"{wallet}-account", "name": wallet})
+            accounts[-1]["wallet_id"] = wallet
+            wallets.append(wallets[-1] | {"wallet_id": wallet, "opening_balance": SMALL_OPENING})
+            wallets[-1]["low_balance_threshold"] = threshold
         rules.append(
             {
                 "rule_id": f"{prepaid.account}-auto",
@@ -423,11 +430,12 @@ def _seeds(worlds: Sequence[World]) -> dict[str, Rows]:
         owners[-1] |= {"gateway": prepaid.gateway, "team_id": key.team}
         owners[-1] |= {"cost_center": f"{key.team}-cc"}
     return {
-        "markup_rules": rules or [{"rule_id": ""}],
-        "wallets": wallets or [{"wallet_id": ""}],
-        "subscriptions": subscriptions or [{"subscription_id": ""}],
+        "markup_rules": rules,
+        "wallets": wallets,
+        "subscriptions": subscriptions,
+        "contract_prices": _discounts(worlds),
         "fx_rates": _fx_rates(),
-        "budgets": budgets or [{"budget_id": ""}],
+        "budgets": budgets,
         "accounts": accounts,
         "account_scopes": scopes,
         "provider_accounts": providers,
@@ -486,6 +494,24 @@ def _contract_rows(contract: Contract) -> Rows:
     if contract.has_pages:
         rows.append(row | {"provider_project_id": contract.project})
     return rows
+
+
+def _discounts(worlds: Sequence[World]) -> Rows:
+    """Contracts that take something off every price of the list."""
+    return [
+        {
+            "contract_price_id": f"{contract.name}-discount",
+            "provider_account_id": contract.name,
+            "provider": contract.provider,
+            "unit_size": 1,
+            "discount_rate": contract.discount,
+            "currency": "USD",
+            "valid_from_at": "2026-01-01T00:00:00Z",
+        }
+        for world in worlds
+        for contract in world.contracts
+        if contract.discount
+    ]
 
 
 def _fx_rates() -> Rows:

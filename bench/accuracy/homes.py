@@ -38,25 +38,31 @@ def make_world(seed: int, faults: Sequence[str], plants: int) -> World:
         prepaid.use(world.call(key=wallets.router_key(world)))
     for code in faults:
         for _ in range(plants):
-            if code in PLANTS:
-                PLANTS[code](world, code)
-            elif code in contracts.PLANTS:
-                contracts.PLANTS[code](world, code)
-            elif code in gateway.PLANTS:
-                gateway.PLANTS[code](world, code)
-            else:
-                wallets.PLANTS[code](prepaid, code)
+            _plant(world, prepaid, code)
     for _ in range(LOOKALIKES_TO_A_FAULT * plants):
-        for plant in LOOKALIKES.values():
-            plant(world)
-        for alike in wallets.LOOKALIKES.values():
-            alike(prepaid)
-        for like in (*contracts.LOOKALIKES.values(), *gateway.LOOKALIKES.values()):
-            like(world)
-        world.lookalikes += len(LOOKALIKES) + len(wallets.LOOKALIKES)
-        world.lookalikes += len(contracts.LOOKALIKES) + len(gateway.LOOKALIKES)
+        _plant_likes(world, prepaid)
     world.rng.shuffle(world.rows)
     return world
+
+
+def _plant(world: World, prepaid: wallets.Prepaid, code: str) -> None:
+    of_world = PLANTS | contracts.PLANTS | gateway.PLANTS
+    if code in of_world:
+        of_world[code](world, code)
+    else:
+        wallets.PLANTS[code](prepaid, code)
+
+
+def _plant_likes(world: World, prepaid: wallets.Prepaid) -> None:
+    for kind, like in contracts.LOOKALIKES.items():
+        like(world)
+        world.contracts[-1].kind = kind
+    for each in (*LOOKALIKES.values(), *gateway.LOOKALIKES.values()):
+        each(world)
+    for alike in wallets.LOOKALIKES.values():
+        alike(prepaid)
+    world.lookalikes += len(contracts.LOOKALIKES) + len(LOOKALIKES)
+    world.lookalikes += len(gateway.LOOKALIKES) + len(wallets.LOOKALIKES)
 
 
 def run_home(home: Path, worlds: Sequence[World]) -> None:

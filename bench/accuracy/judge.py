@@ -242,9 +242,10 @@ def judge_causes(worlds: Iterable[World], home: Path, shares: Shares) -> None:
             truth[number, None] = {"tax": row["tax"], "credit": -row["credits_applied"]}
         for contract in world.contracts:
             for invoice in contract.invoices:
+                truth[invoice.number, None] = {"tax": invoice.tax, "credit": -invoice.credit}
                 for line in invoice.lines:
                     truth[invoice.number, line.number] = line.truth
-                    labels[invoice.number] = f"{invoice.fault} {contract.layout}"
+                    labels[invoice.number] = f"{invoice.fault or contract.kind} {contract.layout}"
         for each in causes_of(world):
             causes = truth[number, numbers[each.line]]
             causes[each.name] = causes.get(each.name, Decimal(0)) + each.amount

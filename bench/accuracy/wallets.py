@@ -13,6 +13,7 @@ from accuracy.world import DAYS, MONTH_START, Call, Key, World, written
 
 OPENING = Decimal(10_000)
 HUNDRED = Decimal(100)
+SMALL_OPENING = Decimal(50)
 
 
 @dataclass
@@ -25,6 +26,7 @@ class Prepaid:
     events: list[dict[str, Any]] = field(default_factory=list)
     requests: list[dict[str, Any]] = field(default_factory=list)
     wrong_days: dict[int, Decimal] = field(default_factory=dict)
+    others: list[tuple[str, Decimal | None]] = field(default_factory=list)
     numbers: int = 0
 
     @property
@@ -160,6 +162,16 @@ class Prepaid:
         self.credit(amount, at + timedelta(minutes=1), intent)
         return intent, at
 
+    def other_wallet(self, threshold: Decimal | None) -> str:
+        """A wallet of another account of the company, opened with fifty."""
+        wallet = f"{self.world.name}-wallet-{self.number()}"
+        self.others.append((wallet, threshold))
+        return wallet
+
+    def move(self, wallet: str, amount: Decimal, at: datetime) -> None:
+        """A correction in another wallet."""
+        self.history.append(self._entry(at, "adjustment", amount, wallet_id=wallet))
+
     def _entry(self, at: datetime, kind: str, amount: Decimal, **more: Any) -> dict[str, Any]:
         return {
             "transaction_id": f"wt-{self.number()}",
@@ -236,6 +248,33 @@ def wrong_debit(prepaid: Prepaid, code: str) -> None:
     prepaid.world.expect(code, "debit_mismatch", f"{start:%Y-%m-%d}", extra)
 
 
+def overdrawn(prepaid: Prepaid, code: str) -> None:
+    """A wallet that was below zero for some days."""
+    wallet = prepaid.other_wallet(None)
+    at = MONTH_START + timedelta(days=prepaid.world.rng.randrange(2, 20), hours=9)
+    below = Decimal(prepaid.world.rng.randrange(100, 900)) / 100
+    prepaid.move(wallet, -SMALL_OPENING - below, at)
+    prepaid.move(wallet, Decimal(60), at + timedelta(days=3))
+    prepaid.world.expect(code, "negative_balance", f"{wallet}/", below)
+
+
+def nearly_empty(prepaid: Prepaid, code: str) -> None:
+    """A wallet that is below its threshold, and one that is empty."""
+    for left in (Decimal(prepaid.world.rng.randrange(100, 1_900)) / 100, Decimal(0)):
+        wallet = prepaid.other_wallet(Decimal(20))
+        prepaid.move(wallet, left - SMALL_OPENING, prepaid.world.some_time())
+        prepaid.world.expect(code, "low_balance", f"{wallet}/", Decimal(20) - left)
+
+
+def low_for_a_while(prepaid: Prepaid) -> None:
+    """A wallet that was low and is full again, and an empty one nobody watches."""
+    wallet = prepaid.other_wallet(Decimal(20))
+    at = MONTH_START + timedelta(days=5)
+    prepaid.move(wallet, Decimal(-40), at)
+    prepaid.move(wallet, Decimal(45), at + timedelta(days=2))
+    prepaid.move(prepaid.other_wallet(None), -SMALL_OPENING, at)
+
+
 def topped_up_alike(prepaid: Prepaid) -> None:
     """Two top-ups of one amount, minutes apart, each paid and approved."""
     for _ in range(2):
@@ -256,10 +295,13 @@ PLANTS: dict[str, Callable[[Prepaid, str], None]] = {
     "not_approved": not_approved,
     "refunded_too_much": refunded_too_much,
     "wrong_debit": wrong_debit,
+    "overdrawn": overdrawn,
+    "nearly_empty": nearly_empty,
 }
 LOOKALIKES: dict[str, Callable[[Prepaid], None]] = {
     "topped_up_alike": topped_up_alike,
     "refunded_in_part": refunded_in_part,
+    "low_for_a_while": low_for_a_while,
 }
 
 

@@ -174,3 +174,8 @@
         * interval 1 day
     )
 {%- endmacro %}
+
+{#- A mean of money to 14 places: a division is binary, and what it adds behind them is no money. -#}
+{% macro mean_cost(total, count) -%}
+    cast(cast({{ total }} / nullif({{ count }}, 0) as decimal(34, 14)) as decimal(38, 18))
+{%- endmacro %}

@@ -90,7 +90,7 @@ by_model as (
         -- A mean over several currencies is none.
         case
             when count(distinct currency) <= 1
-                then cast(sum(billed_cost) / nullif(sum(priced_records), 0) as decimal(38, 18))
+                then {{ mean_cost('sum(billed_cost)', 'sum(priced_records)') }}
         end as mean_billed_cost,
         min(currency) as currency,
         min(account_id) as account_id
@@ -106,7 +106,7 @@ by_group as (
         cast(sum(requests) as bigint) as logged_requests,
         case
             when count(distinct currency) <= 1
-                then cast(sum(billed_cost) / nullif(sum(priced_records), 0) as decimal(38, 18))
+                then {{ mean_cost('sum(billed_cost)', 'sum(priced_records)') }}
         end as mean_billed_cost,
         min(currency) as currency
     from usage

@@ -164,6 +164,9 @@ documents as (
         reduced.line_kind = 'usage'
         and reduced.gateway is null
         and reduced.amount <> reduced.left_amount
+        -- What fits a price we know was taken for that already.
+        and reduced.price_version_amount = 0
+        and reduced.service_tier_amount = 0
     group by reduced.vendor, reduced.invoice_number, markup_rules.rule_id
     having bool_and(
         abs(

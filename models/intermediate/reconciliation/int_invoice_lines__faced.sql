@@ -55,9 +55,14 @@ keyed as (
             partition by lines.leader_id order by lines.line_no
             rows between unbounded preceding and 1 preceding
         ), 0) as alike_before,
+        -- The last of lines alike bears what all of them were rounded by.
         case
-            when lines.invoice_rounding = 'line' then {{ half_minor_unit('lines.currency') }}
-            else 0
+            when lines.invoice_rounding <> 'line' then 0
+            when
+                lines.line_no = max(lines.line_no) over (partition by lines.leader_id)
+                then {{ half_minor_unit('lines.currency') }}
+                    * count(*) over (partition by lines.leader_id)
+            else {{ half_minor_unit('lines.currency') }}
         end as rounding_amount
     from lines
     left join models on lines.provider = models.provider and lines.model = models.model
@@ -443,7 +448,11 @@ lined as (
         concat_ws(
             '|', exchanged.vendor, exchanged.invoice_number,
             coalesce(exchanged.provider_project_id, ''), exchanged.from_date, exchanged.to_date,
-            case when exchanged.has_quantity then '' else exchanged.invoice_line_id end
+            case
+                when exchanged.has_quantity or (exchanged.details = 1 and exchanged.has_usage)
+                    then ''
+                else exchanged.invoice_line_id
+            end
         ) as family,
         exchanged.provider,
         exchanged.model,
@@ -458,7 +467,10 @@ lined as (
         exchanged.currency,
         case
             when exchanged.has_quantity then exchanged.quantity
-            when abs(exchanged.amount - exchanged.our_total) <= exchanged.rounding_amount then null
+            when
+                abs(exchanged.amount - exchanged.our_total) <= exchanged.rounding_amount
+                and not (exchanged.details = 1 and exchanged.has_usage)
+                then null
             when exchanged.has_usage then coalesce(exchanged.usage_quantity, 0)
             when exchanged.has_costs then coalesce(exchanged.cost_quantity, 0)
         end as vendor_quantity,

@@ -52,7 +52,7 @@ means as (
         usage_date,
         model,
         -- An estimate of what nobody measured, so a mean may be rounded.
-        cast(sum(billed_cost) / sum(priced_records) as decimal(38, 18)) as mean_billed_cost
+        {{ mean_cost('sum(billed_cost)', 'sum(priced_records)') }} as mean_billed_cost
     from {{ ref('int_usage__logged_hours') }}
     where priced_records > 0
     group by usage_date, model
