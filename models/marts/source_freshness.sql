@@ -8,6 +8,13 @@ batches as (
     select * from {{ source('audit', 'load_batches') }}
 ),
 
+-- What a source was asked for and has not given yet; what cannot be had is no reason to wait.
+gaps as (
+    select distinct source
+    from {{ source('audit', 'extract_gaps') }}
+    where closed_at is null and not is_final
+),
+
 loaded as (
     select
         source,
@@ -33,9 +40,11 @@ joined as (
         end as last_seen_at,
         configured.expected_interval_minutes,
         coalesce(loaded.rows_loaded, 0) as rows_loaded,
-        coalesce(loaded.rows_quarantined, 0) as rows_quarantined
+        coalesce(loaded.rows_quarantined, 0) as rows_quarantined,
+        gaps.source is not null as has_gaps
     from configured
     full outer join loaded on configured.source = loaded.source
+    left join gaps on configured.source = gaps.source
 ),
 
 due as (
@@ -57,8 +66,9 @@ final as (
         rows_quarantined,
         case
             when last_seen_at is null then 'never_loaded'
-            when expected_interval_minutes is null then 'unscheduled'
             when next_due_at <= {{ as_of() }} then 'stale'
+            when has_gaps then 'incomplete'
+            when expected_interval_minutes is null then 'unscheduled'
             else 'fresh'
         end as status,
         next_due_at

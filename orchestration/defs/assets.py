@@ -41,6 +41,7 @@ LEDGER_KEYS = (
     dg.AssetKey(["audit", "row_flags"]),
     dg.AssetKey(["audit", "quarantine"]),
     dg.AssetKey(["audit", "refused_invoices"]),
+    dg.AssetKey(["audit", "extract_gaps"]),
     dg.AssetKey(["reference", "sources"]),
     dg.AssetKey(["reference", "refused_seed_rows"]),
 )

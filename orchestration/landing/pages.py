@@ -19,6 +19,8 @@ from orchestration.sources.provider_fields import read_unix
 
 # Pages of one chain share their name up to this (contract, table T8).
 _PAGE_NUMBER = re.compile(r"__p([0-9]{4,9})(?=\.)")
+# The files of one export as AWS (`-00001`) and Azure (`part_0_0001`) number them.
+_PART_NUMBER = re.compile(r"-(?P<aws>0[0-9]{4})(?=\.)|part_(?P<azure>[0-9]{1,4})_[0-9]{4}(?=\.)")
 _ENDING = re.compile(r"\.(?:jsonl|json|csv|parquet)(?:\.gz|\.zst)?\Z", re.IGNORECASE)
 
 
@@ -111,12 +113,15 @@ class Window:
         start_at, end_at: Half-open, naive UTC; None for a page without a bucket.
         content_sha256: Hash of what the file says of it.
         rows: Results on it, refused ones included.
+        first_row_at, last_row_at: Between which moments the rows of a bill lie.
     """
 
     start_at: datetime | None = None
     end_at: datetime | None = None
     content_sha256: str = ""
     rows: int = 0
+    first_row_at: datetime | None = None
+    last_row_at: datetime | None = None
 
 
 @dataclass(slots=True)
@@ -144,6 +149,22 @@ def chain_of(name: str) -> tuple[str, int]:
     if match is None:
         return _ENDING.sub("", name), 1
     return name[: match.start()], int(match[1])
+
+
+def bill_chain_of(name: str) -> tuple[str, int]:
+    """The export a file of a cloud bill is a part of, and which part.
+
+    >>> bill_chain_of("bedrock/october-00002.snappy.parquet")
+    ('bedrock/october.snappy', 2)
+    >>> bill_chain_of("foundry/october_part_1_0001.csv")
+    ('foundry/october_', 2)
+    """
+    match = None if _PAGE_NUMBER.search(name) else _PART_NUMBER.search(name)
+    if match is None:
+        return chain_of(name)
+    # What follows the number, as the moment of the observation, tells exports apart.
+    chain = _ENDING.sub("", name[: match.start()] + name[match.end() :])
+    return chain, int(match["aws"]) if match["aws"] else int(match["azure"]) + 1
 
 
 def recognise_page(document: Any, kinds: Sequence[str], name: str) -> str:

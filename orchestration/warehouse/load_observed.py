@@ -19,6 +19,7 @@ from orchestration.landing.observed import first_seen, stated_observation
 from orchestration.landing.pages import (
     PAGE_KINDS,
     Window,
+    bill_chain_of,
     chain_of,
     recognise_page,
     unfold,
@@ -52,6 +53,31 @@ class _Observed:
     rows_in: int = 0
     quarantined: list[Quarantined] = field(default_factory=list)
     windows: list[tuple[str | None, Window]] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class _Stated:
+    """The rows of a billing period on one file: how many, and between which moments."""
+
+    rows: int = 0
+    first_at: datetime | None = None
+    last_at: datetime | None = None
+
+    def add(self, moment: datetime | None) -> None:
+        """Count a row; a line that is about a whole period may have no moment."""
+        self.rows += 1
+        self._widen(moment)
+
+    def take(self, other: _Stated) -> None:
+        """Count the rows of another statement."""
+        self.rows += other.rows
+        self._widen(other.first_at)
+        self._widen(other.last_at)
+
+    def _widen(self, moment: datetime | None) -> None:
+        if moment is not None:
+            self.first_at = min(moment, self.first_at or moment)
+            self.last_at = max(moment, self.last_at or moment)
 
 
 def load_observed(
@@ -166,13 +192,14 @@ def _read_bill(
 
     rows = read_rows(file, runtime.settings.limits, columns_found=refuse_missing)
     counted: Counter[str] = Counter()
-    periods: dict[Period, int] = {}
+    periods: dict[Period, _Stated] = {}
     placed = _place(rows, bill, file_sha256, counted)
     for chunk in _chunks(_read_rows(placed, found, context)):
         for _, record in chunk:
             period = period_of(record)
             if period is not None and bill.is_replaced:
-                periods[period] = periods.get(period, 0) + 1
+                moment = record.values.get(kind.table.event_at)
+                periods.setdefault(period, _Stated()).add(moment)
         _hand_over(connection, kind, chunk)
     found.is_empty = not found.rows_in
     if found.rows_in and not counted["readable"] and counted["objects"]:
@@ -208,18 +235,30 @@ def _place(
         yield Row(row.line, value, None, row.content)
 
 
-def _bill_windows(periods: dict[Period, int], file_sha256: str) -> list[tuple[str | None, Window]]:
+def _bill_windows(
+    periods: dict[Period, _Stated], file_sha256: str
+) -> list[tuple[str | None, Window]]:
     """One window per account and start; rows of one period may leave its end out."""
     ends: dict[tuple[str, datetime], datetime | None] = {}
-    rows: Counter[tuple[str, datetime]] = Counter()
-    for period, count in periods.items():
+    stated: dict[tuple[str, datetime], _Stated] = {}
+    for period, rows in periods.items():
         place = (period.billing_account_id, period.start_at)
         known = [end for end in (ends.get(place), period.end_at) if end is not None]
         ends[place] = max(known, default=None)
-        rows[place] += count
+        stated.setdefault(place, _Stated()).take(rows)
     return [
-        (place[0], Window(place[1], end, file_sha256, rows[place]))
-        for place, end in sorted(ends.items())
+        (
+            place[0],
+            Window(
+                place[1],
+                end,
+                file_sha256,
+                stated[place].rows,
+                stated[place].first_at,
+                stated[place].last_at,
+            ),
+        )
+        for place, end in sorted(ends.items(), key=lambda item: item[0])
     ]
 
 
@@ -279,7 +318,8 @@ def _hand_over(
 def _stage_observations(
     connection: duckdb.DuckDBPyConnection, found: _Observed, batch: Batch
 ) -> None:
-    chain, page_number = chain_of(batch.file_name)
+    name_of = bill_chain_of if found.kind.name in BILL_KINDS else chain_of
+    chain, page_number = name_of(batch.file_name)
     staged.create_incoming(connection, OBSERVATIONS)
     rows: list[tuple[int, dict[str, Any]]] = [
         (
@@ -295,6 +335,8 @@ def _stage_observations(
                 "window_end_at": window.end_at,
                 "content_sha256": window.content_sha256,
                 "window_rows": window.rows,
+                "first_row_at": window.first_row_at,
+                "last_row_at": window.last_row_at,
                 "observed_at": batch.observed_at,
             },
         )

@@ -69,6 +69,8 @@ OBSERVATIONS = RawTable(
         Column("window_end_at", "timestamp"),
         Column("content_sha256", "varchar"),
         Column("window_rows", "bigint"),
+        Column("first_row_at", "timestamp", is_content=False),
+        Column("last_row_at", "timestamp", is_content=False),
         Column("observed_at", "timestamp"),
     ),
     key=("kind", "chain", "page_number", "window_start_at", "content_sha256"),

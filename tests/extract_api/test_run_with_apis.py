@@ -38,6 +38,9 @@ def test_a_run_asks_loads_and_publishes_and_one_source_that_fails_is_named(
         assert reader.execute(
             "select source, part, code from audit.extract_gaps where closed_at is null"
         ).fetchall() == [("stripe", "balance_transactions", "forbidden")]
+        assert reader.execute(
+            "select source, status from marts.source_freshness order by source"
+        ).fetchall() == [("litellm", "fresh"), ("stripe", "incomplete")]
 
 
 def test_a_sync_asks_for_usage_alone(server: Any, make_home: Any) -> None:

@@ -34,7 +34,10 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
     home.drop("openai_usage/part.json", openai_page(openai_bucket(completions()), **more))
     report = anthropic_page(anthropic_bucket(cost_report_line()))
     home.drop("anthropic_costs/day.json", report)
-    home.drop("aws_cur2/bill.jsonl", lines(aws_line()))
+    # AWS writes one export in several files.
+    home.drop("aws_cur2/june-00001.jsonl", lines(aws_line()))
+    second = {"identity_line_item_id": "line-2", "line_item_usage_type": "Claude-output-tokens"}
+    home.drop("aws_cur2/june-00002.jsonl", lines(aws_line(**second)))
     home.drop("gcp_billing/rows.jsonl", lines(gcp_row()))
     outcome = home.run()
     assert (outcome.status, outcome.problems) == ("published", [])
@@ -52,13 +55,14 @@ def test_costs_of_every_provider_stand_in_one_shape(home: Home) -> None:
         """
         select provider, model, unit, line_kind, amount, quantity, is_mapped
         from intermediate.int_provider_costs__unified
-        order by provider, amount
+        order by provider, amount, model
         """,
     )
 
     text, written = "input_text_uncached_tokens", "output_text_tokens"
     assert costs == [
         ("anthropic", "claude-opus-5-5", written, "usage", Decimal("1.2345"), None, True),
+        ("aws", "Claude", written, "usage", Decimal("0.0045"), Decimal(1500), True),
         ("aws", "Claude4.6Sonnet", text, "usage", Decimal("0.0045"), Decimal(1500), True),
         ("google", None, None, "credit", Decimal("-0.0004"), None, True),
         ("google", "Gemini 2.5 Flash", text, "usage", Decimal("0.0036"), Decimal(12000), True),
@@ -107,7 +111,7 @@ def test_freshness_covers_the_folders_of_providers(home: Home) -> None:
 
     kinds = ("anthropic_costs", "aws_cur2", "gcp_billing", "openai_costs", "openai_usage")
     assert [(source, count) for source, count, _ in rows] == [
-        (kind, 2 if kind == "openai_costs" else 1) for kind in kinds
+        (kind, 2 if kind in ("aws_cur2", "openai_costs") else 1) for kind in kinds
     ]
     assert {status for _, _, status in rows} == {"unscheduled"}
 
@@ -116,12 +120,15 @@ def test_a_chain_that_is_finished_later_settles_its_exception(home: Home, tmp_pa
     later = home.copy(tmp_path / "home")
     page = openai_page(openai_bucket(completions(input_tokens=200)))
     later.drop("openai_usage/whole.observed-20261121T000000Z.json", page)
+    # A bill of one day takes the place of that of the month, and of its days.
+    night = {"line_item_usage_start_date": "2026-06-16T23:00:00Z"}
+    later.drop("aws_cur2/day.jsonl", lines(aws_line(**night, line_item_usage_end_date=None)))
 
     later.run()
 
     assert later.query("""
-        select count(*) from marts.exceptions where exception_type = 'incomplete_page_chain'
-        """) == [(0,)]
+        select subject_id from marts.exceptions where exception_type = 'incomplete_page_chain'
+        """) == [("aws_cur2/000000000001/2026-06-01T00:00:00Z/2026-07-01T00:00:00Z",)]
     assert ask(
         later,
         """

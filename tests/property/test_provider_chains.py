@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import jinja2
 import pytest
 from fixtures.loader_homes import LoaderHome
 from fixtures.provider_pages import aws_line, cost_line, openai_bucket, openai_page
@@ -89,12 +90,16 @@ def drop(home: LoaderHome, file: Landed, copy: int = 0) -> None:
 @pytest.fixture(scope="module")
 def compiled() -> dict[str, str]:
     """The staging models, with their sources and references as plain names."""
-    import re
+    environment = jinja2.Environment(undefined=jinja2.StrictUndefined, autoescape=False)  # noqa: S701  # SQL
+    environment.globals |= {
+        "config": lambda **_: "",
+        "source": lambda _, name: f"raw.{name}",
+        "ref": lambda name: name,
+    }
+    macros = (MODELS.parents[1] / "dbt_project" / "macros" / "provider_pages.sql").read_text()
 
     def plain(path: Path) -> str:
-        text = re.sub(r"\{\{ config\(.*?\) \}\}", "", path.read_text())
-        text = re.sub(r"\{\{ source\('\w+', '(\w+)'\) \}\}", r"raw.\1", text)
-        return re.sub(r"\{\{ ref\('(\w+)'\) \}\}", r"\1", text)
+        return environment.from_string(macros + path.read_text()).render()
 
     names = ("provider/stg_provider__pages", "provider/stg_provider__windows")
     names += ("openai/stg_openai__costs", "aws/stg_aws__line_items")

@@ -1,4 +1,5 @@
--- Grain: one row per source, endpoint and span of time whose answer lacks pages.
+-- Grain: one row per source, endpoint and span of time whose answer lacks pages, and per billing
+-- period of which the newest file lacks days that an earlier one has.
 -- A complete chain that was asked for as late or later and spans as much makes up for it.
 
 with pages as (
@@ -22,7 +23,14 @@ chains as (
 ),
 
 incomplete as (
-    select chains.*
+    select
+        chains.source,
+        chains.scope,
+        chains.window_start_at,
+        chains.window_end_at,
+        chains.chain,
+        chains.chain || ' ' || chains.landed_pages || ' of ' || chains.last_page_number
+            as evidence_key
     from chains
     left join chains as whole
         on
@@ -36,19 +44,71 @@ incomplete as (
     where not chains.is_complete and whole.chain is null
 ),
 
-grouped as (
+-- A bill replaces its period whole: files by day, parts under names of their own, and an old file
+-- that came last would each take days away.
+bills as (
     select
         source,
         kind,
+        coalesce(scope, '') as scope,
+        window_start_at,
+        chain,
+        coalesce(max(window_end_at), window_start_at) as window_end_at,
+        cast(min(first_row_at) as date) as first_date,
+        cast(max(last_row_at) as date) as last_date,
+        max(observed_at) as observed_at
+    from pages
+    where is_complete and first_row_at is not null
+    group by source, kind, scope, window_start_at, chain
+),
+
+newest_bills as (
+    select *
+    from bills
+    qualify row_number() over (
+        partition by source, kind, scope, window_start_at
+        order by observed_at desc, chain desc
+    ) = 1
+),
+
+shortened as (
+    select
+        newest_bills.source,
+        newest_bills.scope,
+        newest_bills.window_start_at,
+        newest_bills.window_end_at,
+        newest_bills.chain,
+        bills.chain || ' ' || bills.first_date || ' to ' || bills.last_date || ' replaced by '
+        || newest_bills.first_date || ' to ' || newest_bills.last_date as evidence_key
+    from newest_bills
+    inner join bills
+        on
+            newest_bills.source = bills.source
+            and newest_bills.kind = bills.kind
+            and newest_bills.scope = bills.scope
+            and newest_bills.window_start_at = bills.window_start_at
+            and (
+                newest_bills.first_date > bills.first_date
+                or newest_bills.last_date < bills.last_date
+            )
+),
+
+lacking as (
+    select * from incomplete
+    union all
+    select * from shortened
+),
+
+grouped as (
+    select
+        source,
         scope,
         window_start_at,
         window_end_at,
         min(chain) || '%' as first_chain,
-        string_agg(
-            chain || ' ' || landed_pages || ' of ' || last_page_number, ',' order by chain
-        ) as evidence_keys
-    from incomplete
-    group by all
+        string_agg(evidence_key, ',' order by evidence_key) as evidence_keys
+    from lacking
+    group by source, scope, window_start_at, window_end_at
 ),
 
 described as (
@@ -77,7 +137,7 @@ final as (
             severity='error',
             is_blocking=true,
             suggested_action='Ask the source for this span again, or land the pages that are '
-            ~ 'missing.'
+            ~ 'missing; name files that make up one bill alike up to __p0001.'
         ) }}
     from described
 )

@@ -1,18 +1,28 @@
 {{ config(materialized='table') }}
 -- Grain: one row per page of a chain, scope and window it states; a page without a window has
--- one row. A page that was landed again under its name holds in its newest version.
+-- one row. A page that was landed again under its name holds in its newest version; what an earlier
+-- one said of windows that no newer one speaks of still holds: a bill may be dropped every month
+-- under one name.
 
 with source as (
     select * from {{ source('provider', 'provider__observations') }}
 ),
 
+numbered as (
+    select
+        *,
+        -- From the newest, which is 1.
+        dense_rank() over (
+            partition by _source, chain, page_number
+            order by observed_at desc, page_sha256 desc
+        ) as age
+    from source
+),
+
 newest as (
     select *
-    from source
-    qualify dense_rank() over (
-        partition by _source, chain, page_number
-        order by observed_at desc, page_sha256 desc
-    ) = 1
+    from numbered
+    qualify age = min(age) over (partition by _source, chain, scope, window_start_at)
 ),
 
 stated as (
@@ -22,12 +32,15 @@ stated as (
         kind,
         chain,
         page_number,
+        age,
         scope,
         has_more,
         window_start_at,
         max(window_end_at) as window_end_at,
         content_sha256,
         max(window_rows) as window_rows,
+        min(first_row_at) as first_row_at,
+        max(last_row_at) as last_row_at,
         max(observed_at) as page_observed_at
     from newest
     group by all
@@ -45,11 +58,13 @@ chained as (
         window_end_at,
         content_sha256,
         window_rows,
-        max(page_observed_at) over (partition by _source, chain) as observed_at,
+        first_row_at,
+        last_row_at,
+        max(page_observed_at) over (partition by _source, chain, age) as observed_at,
         max(page_number) over (partition by _source, chain) as last_page_number,
         count(distinct page_number) over (partition by _source, chain) as landed_pages,
         -- Whether the last page that was landed says that there are more.
-        max_by(has_more, page_number) over (partition by _source, chain) as has_more
+        max_by(has_more, row(page_number, -age)) over (partition by _source, chain) as has_more
     from stated
 ),
 
