@@ -58,6 +58,35 @@ def by_alias(world: World) -> None:
         world.seen(call)
 
 
+def without_id(world: World, code: str) -> None:
+    """A call that the gateway wrote without an id, so that its row is refused."""
+    call = world.call()
+    world.rows.append(log_row(call, request_id=""))
+    world.app.append(world.app_row(call))
+    world.bill(call)
+    world.expect(code, "missing_usage_record", call.request_id, call.cost)
+    world.miss(code, "missing_usage", call)
+
+
+def same_call_id(world: World) -> None:
+    """Two calls that a client gave one call id, each with an id of its own."""
+    for call in (world.call(), world.call()):
+        world.rows.append(log_row(call, litellm_call_id=f"{world.name}-client-call"))
+        world.seen(call)
+
+
+def more_cached_than_sent(world: World, code: str) -> None:
+    """A row that counts more cached input than input: what was used nobody can tell."""
+    call = world.call(uncached=0, cached=2_048)
+    model = f"{world.name}-cache-{world.new_id()[-5:]}"
+    world.priced[model] = call.prices
+    row = log_row(call, model=model, model_group=model, prompt_tokens=100)
+    row["metadata"]["usage_object"] |= {"prompt_tokens": 100, "total_tokens": 100 + call.output}
+    row["total_tokens"] = 100 + call.output
+    world.rows.append(row)
+    world.expect(code, "quantity_unknown", model, call.cost)
+
+
 def free_of_charge(world: World, code: str) -> None:
     """A call for which the gateway charged nothing although it has a price."""
     call = world.call()
@@ -310,6 +339,8 @@ def stale_source(world: World, code: str) -> None:
 PLANTS: dict[str, Callable[[World, str], None]] = {
     "dearer_fallback": dearer_fallback,
     "cheaper_fallback": cheaper_fallback,
+    "without_id": without_id,
+    "more_cached_than_sent": more_cached_than_sent,
     "free_of_charge": free_of_charge,
     "without_rate": without_rate,
     "not_allowed_batch": not_allowed_batch,
@@ -324,6 +355,7 @@ PLANTS: dict[str, Callable[[World, str], None]] = {
 }
 LOOKALIKES: dict[str, Callable[[World], None]] = {
     "by_alias": by_alias,
+    "same_call_id": same_call_id,
     "truly_free": truly_free,
     "in_euros": in_euros,
     "allowed_batch": allowed_batch,
