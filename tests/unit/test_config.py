@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -96,6 +97,18 @@ def test_a_wrong_setting_is_told_in_one_line(text: str, beginning: str, tmp_path
 
 def test_further_problems_are_counted(tmp_path: Path) -> None:
     assert complaint(tmp_path, "a: 1\nb: 2\nc: 3\n").endswith("(and 2 more)")
+
+
+def test_every_kind_of_source_has_its_page() -> None:
+    pages = Path(__file__).resolve().parents[2] / "docs" / "sources"
+    table = [line for line in (pages / "README.md").read_text().splitlines() if ".md)" in line]
+
+    listed = {kind: line for line in table for kind in SOURCE_KINDS if kind in line}
+
+    assert [kind for kind in SOURCE_KINDS if kind not in listed] == []
+    for kind, line in listed.items():
+        named = re.findall(r"\(([./a-z0-9_]+\.md)\)", line)
+        assert any(kind in (pages / name).read_text() for name in named), kind
 
 
 def test_two_sources_of_one_name_are_refused(tmp_path: Path) -> None:
