@@ -385,7 +385,9 @@ def exchanged(world: World, code: str) -> None:
 
 def pacific_month(world: World, code: str) -> None:
     """A month of Pacific time: a call of the first UTC hours after it is billed with it."""
-    contract = draw(world, layouts=(*MONTHLY, *AMOUNTS), zone="America/Los_Angeles")
+    is_on_invoice = world.rng.random() < 0.5
+    zone = "UTC" if is_on_invoice else "America/Los_Angeles"
+    contract = draw(world, layouts=(*MONTHLY, *AMOUNTS), zone=zone)
     late = contract.call(at=MONTH_START + timedelta(days=DAYS, hours=world.rng.randrange(1, 6)))
     contract.record(late)
     contract.billed.append(late)
@@ -398,6 +400,8 @@ def pacific_month(world: World, code: str) -> None:
     else:
         invoice = contract.invoice()
     _add(invoice, [late], "time_zone", 1, contract)
+    if is_on_invoice:
+        invoice.header["time_zone"] = "America/Los_Angeles"
     invoice.fault = code
 
 
@@ -774,6 +778,53 @@ def by_millions(world: World) -> None:
             line.columns["unit_price"] = BEFORE["gpt-5", "standard"][line.part[2]]
 
 
+DATED = {
+    "gpt-5": "gpt-5-2025-08-07",
+    "gpt-5-mini": "gpt-5-mini-2025-08-07",
+    "claude-sonnet-4-5": "claude-sonnet-4-5-20250929",
+}
+
+
+def by_dated_name(world: World) -> None:
+    """Calls that the gateway has under the dated name of their model, and the invoice has not."""
+    contract = draw(world, layouts=MONTHLY)
+    contract.forget()
+    for _ in range(3):
+        call = contract.call()
+        name = DATED[call.model]
+        world.rows.append(contract.row(call, model=name))
+        world.spend(replace(call, model=name, own_prices=call.prices))
+        contract.recorded.append(call)
+        contract.billed.append(call)
+    contract.invoice()
+
+
+def with_reasoning(world: World) -> None:
+    """Calls of which a part of the output was reasoning, billed as output."""
+    contract = draw_reported(world)
+    for _ in range(3):
+        call = contract.call()
+        row = contract.row(call)
+        details = {"reasoning_tokens": call.output // 2}
+        row["metadata"]["usage_object"]["completion_tokens_details"] = details
+        world.rows.append(row)
+        world.spend(call)
+        contract.recorded.append(call)
+        contract.billed.append(call)
+    contract.invoice()
+
+
+def of_embeddings(world: World) -> None:
+    """Calls for embeddings, which have no output."""
+    contract = Contract(world, len(world.contracts), "text-embedding-3-small", "parts")
+    world.contracts.append(contract)
+    for _ in range(3):
+        call = contract.call(cached=0, output=0)
+        contract.record(call, call_type="aembedding")
+        contract.billed.append(call)
+    contract.invoice()
+
+
 def as_it_should_be(world: World) -> None:
     """A contract billed as it was used, in any layout, with or without reports of its days."""
     if world.rng.random() < 0.5:
@@ -817,4 +868,7 @@ LOOKALIKES: dict[str, Callable[[World], None]] = {
     "by_key": by_key,
     "in_two_lines": in_two_lines,
     "by_millions": by_millions,
+    "by_dated_name": by_dated_name,
+    "with_reasoning": with_reasoning,
+    "of_embeddings": of_embeddings,
 }

@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from accuracy.contracts import Contract
+from accuracy.contracts import DATED, Contract
 from accuracy.wallets import OPENING, SMALL_OPENING, Prepaid, router_key
 from accuracy.world import (
     AFTER,
@@ -272,6 +272,9 @@ def _catalog(prices: dict[tuple[str, str], dict[str, Decimal]]) -> dict[str, Any
         for part, price in parts.items():
             suffix = {"standard": "", "batch": "_batches"}.get(tier, f"_{tier}")
             entries[model][ours[part] + suffix] = price / MILLION
+    for name, dated in DATED.items():
+        entries[dated] = entries[name]
+    entries["text-embedding-3-small"]["mode"] = "embedding"
     return entries
 
 

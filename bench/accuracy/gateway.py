@@ -324,11 +324,12 @@ def stale_source(world: World, code: str) -> None:
     """A source that brought nothing for a day."""
     if world.stale_at is not None:
         return
-    hours = world.rng.randrange(20, 40)
+    # All sources fall silent together: every load of a home takes seconds.
+    hours = 27
     world.stale_at = datetime(2026, 11, 12, tzinfo=MONTH_START.tzinfo) - timedelta(hours=hours + 3)
     spent = Decimal(0)
     for number in range(7):
-        at = world.stale_at - timedelta(days=number, hours=2)
+        at = world.stale_at - timedelta(days=number, minutes=world.rng.randrange(10, 300))
         call = world.call(at=at, model="gpt-5", uncached=0, cached=0, output=16_800)
         world.stale_rows.append(log_row(call))
         spent += call.cost

@@ -41,6 +41,12 @@ def make_world(seed: int, faults: Sequence[str], plants: int) -> World:
             _plant(world, prepaid, code)
     for _ in range(LOOKALIKES_TO_A_FAULT * plants):
         _plant_likes(world, prepaid)
+    # An invoice has several lines, and there are as many kinds of these as of ten faults.
+    for _ in range(plants):
+        for kind, like in contracts.LOOKALIKES.items():
+            like(world)
+            world.contracts[-1].kind = kind
+            world.lookalikes += sum(len(each.lines) for each in world.contracts[-1].invoices)
     world.rng.shuffle(world.rows)
     return world
 
@@ -54,15 +60,11 @@ def _plant(world: World, prepaid: wallets.Prepaid, code: str) -> None:
 
 
 def _plant_likes(world: World, prepaid: wallets.Prepaid) -> None:
-    for kind, like in contracts.LOOKALIKES.items():
-        like(world)
-        world.contracts[-1].kind = kind
     for each in (*LOOKALIKES.values(), *gateway.LOOKALIKES.values()):
         each(world)
     for alike in wallets.LOOKALIKES.values():
         alike(prepaid)
-    world.lookalikes += len(contracts.LOOKALIKES) + len(LOOKALIKES)
-    world.lookalikes += len(gateway.LOOKALIKES) + len(wallets.LOOKALIKES)
+    world.lookalikes += len(LOOKALIKES) + len(gateway.LOOKALIKES) + len(wallets.LOOKALIKES)
 
 
 def run_home(home: Path, worlds: Sequence[World]) -> None:

@@ -41,6 +41,7 @@ BEFORE = {
     ("gpt-5-nano", "standard"): _prices("0.05", "0.005", "0.4"),
     ("gpt-5-nano", "priority"): _prices("0.1", "0.01", "0.8"),
     ("gpt-5", "batch"): _prices("0.625", "0.0625", "5"),
+    ("text-embedding-3-small", "standard"): _prices("0.02", "0", "0"),
     ("claude-sonnet-4-5", "standard"): _prices("3", "0.3", "15"),
 }
 AFTER = BEFORE | {("gpt-5-mini", "standard"): _prices("0.2", "0.02", "1.6")}

@@ -49,3 +49,16 @@
     )
     and {{ began_on }} < coalesce({{ decisions }}.valid_to_date, date '9999-12-31')
 {%- endmacro %}
+
+{#- The median of a sorted list of money, exact: of two in the middle half their sum. -#}
+{% macro middle_of(ordered) -%}
+    {%- set two -%}
+    ({{ ordered }}[len({{ ordered }}) // 2] + {{ ordered }}[len({{ ordered }}) // 2 + 1])
+    {%- endset -%}
+    cast(
+        case
+            when len({{ ordered }}) % 2 = 1 then {{ ordered }}[len({{ ordered }}) // 2 + 1]
+            else {{ converted(two, 'cast(0.5 as decimal(18, 12))') | indent(12) }}
+        end as decimal(38, 18)
+    )
+{%- endmacro %}

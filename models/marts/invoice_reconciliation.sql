@@ -149,38 +149,20 @@ reduced as (
 ),
 
 -- A rest that is a rule's rate on all that is expected by now is its markup, if the rate holds for
--- every line of usage of the document: of a line of cents any rest is some rate.
-documents as (
-    select
-        reduced.vendor,
-        reduced.invoice_number,
-        markup_rules.rule_id
-    from reduced
-    inner join markup_rules
-        on
-            markup_rules.markup_rate > 0
-            and (markup_rules.provider is null or reduced.provider = markup_rules.provider)
-    where
-        reduced.line_kind = 'usage'
-        and reduced.gateway is null
-        and reduced.amount <> reduced.left_amount
-        -- What fits a price we know was taken for that already.
-        and reduced.price_version_amount = 0
-        and reduced.service_tier_amount = 0
-    group by reduced.vendor, reduced.invoice_number, markup_rules.rule_id
-    having bool_and(
-        abs(
-            reduced.left_amount
-            - {{ converted('(reduced.amount - reduced.left_amount)', 'markup_rules.markup_rate') }}
-        ) <= reduced.rounding_limit + 0.000000001
-    )
-),
-
-marked_up as (
+-- every line of usage of the document: of a line of cents any rest is some rate. One that holds for
+-- all of them is the better reason than an old price that one of them fits.
+markable as (
     select
         reduced.invoice_line_id,
-        {{ converted('(reduced.amount - reduced.left_amount)', 'markup_rules.markup_rate') }}
-            as markup_amount
+        reduced.vendor,
+        reduced.invoice_number,
+        reduced.rounding_limit,
+        reduced.service_tier_amount,
+        reduced.price_version_amount,
+        reduced.left_amount + reduced.price_version_amount as rest_amount,
+        reduced.amount - reduced.left_amount - reduced.price_version_amount as base_amount,
+        markup_rules.rule_id,
+        markup_rules.markup_rate
     from reduced
     inner join markup_rules
         on
@@ -190,42 +172,71 @@ marked_up as (
             and (markup_rules.provider is null or reduced.provider = markup_rules.provider)
             and reduced.from_date < coalesce(markup_rules.valid_to_date, date '9999-12-31')
             and reduced.to_date > markup_rules.valid_from_date
-            and abs(reduced.left_amount) > reduced.rounding_limit
-            and abs(
-                reduced.left_amount
-                - {{ converted('(reduced.amount - reduced.left_amount)', 'markup_rules.markup_rate') }}
-            ) <= reduced.rounding_limit + 0.000000001
+),
+
+rates as (
+    select
+        * exclude (markup_rate),
+        {{ converted('base_amount', 'markup_rate') }} as markup_amount
+    from markable
+    where base_amount <> 0 and service_tier_amount = 0
+),
+
+documents as (
+    select
+        vendor,
+        invoice_number,
+        rule_id
+    from rates
+    group by vendor, invoice_number, rule_id
+    having
+        bool_and(abs(rest_amount - markup_amount) <= rounding_limit + 0.000000001)
+        and bool_or(price_version_amount = 0 and abs(rest_amount) > rounding_limit)
+),
+
+marked_up as (
+    select
+        rates.invoice_line_id,
+        rates.markup_amount,
+        rates.price_version_amount
+    from rates
     inner join documents
         on
-            reduced.vendor = documents.vendor
-            and reduced.invoice_number = documents.invoice_number
-            and markup_rules.rule_id = documents.rule_id
+            rates.vendor = documents.vendor
+            and rates.invoice_number = documents.invoice_number
+            and rates.rule_id = documents.rule_id
     qualify row_number() over (
-        partition by reduced.invoice_line_id
-        order by
-            abs(
-                reduced.left_amount
-                - {{ converted('(reduced.amount - reduced.left_amount)', 'markup_rules.markup_rate') }}
-            ) asc,
-            markup_rules.rule_id asc
+        partition by rates.invoice_line_id
+        order by abs(rates.rest_amount - rates.markup_amount) asc, rates.rule_id asc
     ) = 1
+),
+
+rested as (
+    select
+        reduced.* exclude (left_amount, price_version_amount),
+        cast(
+            reduced.price_version_amount - coalesce(marked_up.price_version_amount, 0)
+            as decimal(38, 18)
+        ) as price_version_amount,
+        cast(
+            reduced.left_amount + coalesce(marked_up.price_version_amount, 0) as decimal(38, 18)
+        ) as left_amount,
+        coalesce(marked_up.markup_amount, 0) as markup_amount
+    from reduced
+    left join marked_up on reduced.invoice_line_id = marked_up.invoice_line_id
 ),
 
 rounded as (
     select
-        reduced.*,
-        coalesce(marked_up.markup_amount, 0) as markup_amount,
+        *,
         case
-            when
-                abs(reduced.left_amount - coalesce(marked_up.markup_amount, 0))
-                <= reduced.rounding_limit
-                then reduced.left_amount - coalesce(marked_up.markup_amount, 0)
+            when abs(left_amount - markup_amount) <= rounding_limit
+                then left_amount - markup_amount
             -- Sums of rounded lines may miss the total by as many half units.
-            when reduced.line_part = 'rounding' then reduced.left_amount
+            when line_part = 'rounding' then left_amount
             else 0
         end as rounding_amount
-    from reduced
-    left join marked_up on reduced.invoice_line_id = marked_up.invoice_line_id
+    from rested
 ),
 
 settled as (

@@ -51,19 +51,47 @@ chosen as (
     where billed_cost > 5
 ),
 
+-- Medians are drawn by hand: DuckDB halves what lies between two values in binary.
+sorted as (
+    select
+        *,
+        list_sort(values_before) as ordered
+    from chosen
+    where values_before is not null
+),
+
+middled as (
+    select
+        *,
+        {{ middle_of('ordered') }} as middle
+    from sorted
+),
+
+apart as (
+    select
+        *,
+        list_sort(list_transform(ordered, lambda known: abs(known - middle))) as distances
+    from middled
+),
+
+deviating as (
+    select
+        *,
+        {{ middle_of('distances') }} as deviation
+    from apart
+),
+
 bounded as (
     select
         *,
+        -- 4.4478 is three times 1.4826, which makes a deviation of the median a standard one.
         cast(
-            list_aggregate(values_before, 'median') + greatest(
-                3 * cast(1.4826 as decimal(5, 4))
-                * cast(list_aggregate(values_before, 'mad') as decimal(30, 12)),
-                cast(0.2 as decimal(2, 1))
-                * cast(list_aggregate(values_before, 'median') as decimal(30, 12))
+            middle + greatest(
+                {{ converted('deviation', 'cast(4.4478 as decimal(18, 12))') }},
+                {{ converted('middle', 'cast(0.2 as decimal(18, 12))') }}
             ) as decimal(38, 18)
         ) as upper_band
-    from chosen
-    where values_before is not null
+    from deviating
 ),
 
 described as (
