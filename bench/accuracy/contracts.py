@@ -345,8 +345,7 @@ def draw_reported(world: World) -> Contract:
     """
     if world.rng.random() < 0.5:
         return draw(world, layouts=MONTHLY)
-    model = world.rng.choice(("gpt-5", "gpt-5-mini"))
-    return draw(world, layouts=(*MONTHLY, *AMOUNTS), model=model, has_pages=True)
+    return draw(world, layouts=(*MONTHLY, *AMOUNTS), has_pages=True)
 
 
 def tax_line(world: World, code: str) -> None:

@@ -40,32 +40,8 @@ def write_home(home: Path, worlds: Sequence[World]) -> None:
     """Everything the pipeline is to see of some companies, which share nothing but prices."""
     landing = home / "landing"
     for world in worlds:
-        _write(landing / world.gateway / "log.jsonl", _lines(world.rows))
-        if world.repeated_rows:
-            # An export that overlaps the one before it: loaded twice is no event.
-            again = world.rows[: world.repeated_rows]
-            _write(landing / world.gateway / "log-again.jsonl", _lines(again))
-        _write(landing / f"{world.name}_app" / "app.jsonl", _lines(world.app))
-        for name, page in _pages(world).items():
-            folder = landing / f"{world.name}_provider" / f"openai_{name}"
-            _write(folder / f"{name}-2026-10__p0001.json", _json(page))
-        invoices = landing / f"{world.name}_invoices"
-        _write(invoices / "invoice.csv", _csv(invoice_lines(world)))
-        documents = [each.document() for c in world.contracts for each in (*c.drafts, *c.invoices)]
-        if documents:
-            _write(invoices / "contracts.json", _json(documents))
-        if world.has_wrong_total:
-            _write(invoices / WRONG_TOTAL, _csv(_wrong_total(world)))
-        if world.prepaid is not None:
-            _write_prepaid(landing, world.prepaid)
-        if world.counts:
-            _write(landing / f"{world.name}_edge" / "counts.csv", _csv(world.counts))
-        if world.decisions:
-            _write(landing / "decisions" / f"{world.name}.jsonl", _lines(world.decisions))
-        for day, is_whole in world.chains:
-            folder = landing / f"{world.name}_pages" / "openai_costs"
-            for number, page in enumerate(_chain(day, is_whole), 1):
-                _write(folder / f"costs-{day:%Y-%m-%d}__p{number:04}.json", _json(page))
+        _write_records(landing, world)
+        _write_documents(landing, world)
     finance = [row for world in worlds for row in _finance_prices(world)]
     if finance:
         _write(landing / "price_catalog" / "finance.csv", _csv(finance))
@@ -73,6 +49,43 @@ def write_home(home: Path, worlds: Sequence[World]) -> None:
     for moment, prices in ((_SEPTEMBER, BEFORE), (CHANGE_AT, AFTER)):
         name = f"prices.observed-{moment:%Y%m%dT%H%M%SZ}.json"
         _write(landing / "price_catalog" / name, _json(_catalog(prices | own)))
+
+
+def _write_records(landing: Path, world: World) -> None:
+    """What gateway, application, router and provider wrote of calls."""
+    _write(landing / world.gateway / "log.jsonl", _lines(world.rows))
+    if world.repeated_rows:
+        # An export that overlaps the one before it: loaded twice is no event.
+        again = world.rows[: world.repeated_rows]
+        _write(landing / world.gateway / "log-again.jsonl", _lines(again))
+    _write(landing / f"{world.name}_app" / "app.jsonl", _lines(world.app))
+    for name, page in _pages(world).items():
+        folder = landing / f"{world.name}_provider" / f"openai_{name}"
+        _write(folder / f"{name}-2026-10__p0001.json", _json(page))
+    if world.prepaid is not None:
+        _write_prepaid(landing, world.prepaid)
+    if world.counts:
+        _write(landing / f"{world.name}_edge" / "counts.csv", _csv(world.counts))
+    if world.decisions:
+        _write(landing / "decisions" / f"{world.name}.jsonl", _lines(world.decisions))
+    for day, is_whole in world.chains:
+        folder = landing / f"{world.name}_pages" / "openai_costs"
+        for number, page in enumerate(_chain(day, is_whole), 1):
+            _write(folder / f"costs-{day:%Y-%m-%d}__p{number:04}.json", _json(page))
+
+
+def _write_documents(landing: Path, world: World) -> None:
+    """The other provider's reports, and all invoices."""
+    for name, page in _anthropic_pages(world).items():
+        folder = landing / f"{world.name}_claude" / f"anthropic_{name}"
+        _write(folder / f"{name}-2026-10__p0001.json", _json(page))
+    invoices = landing / f"{world.name}_invoices"
+    _write(invoices / "invoice.csv", _csv(invoice_lines(world)))
+    documents = [each.document() for c in world.contracts for each in (*c.drafts, *c.invoices)]
+    if documents:
+        _write(invoices / "contracts.json", _json(documents))
+    if world.has_wrong_total:
+        _write(invoices / WRONG_TOTAL, _csv(_wrong_total(world)))
 
 
 def write_settings(home: Path, worlds: Sequence[World]) -> None:
@@ -193,7 +206,7 @@ def _pages(world: World) -> dict[str, dict[str, Any]]:
     )
     billed = list(world.billed)
     for contract in world.contracts:
-        if contract.has_pages:
+        if contract.has_pages and contract.provider == "openai":
             billed += [(call, contract.project) for call in contract.billed]
     for call, project in billed:
         day = (call.ended_at - MONTH_START).days
@@ -202,6 +215,77 @@ def _pages(world: World) -> dict[str, dict[str, Any]]:
         "usage": _page([_usage_bucket(day, usage[day]) for day in range(DAYS)]),
         "costs": _page([_cost_bucket(day, usage[day]) for day in range(DAYS)]),
     }
+
+
+def _anthropic_pages(world: World) -> dict[str, dict[str, Any]]:
+    """The other provider's reports: tokens by model, and cents by part."""
+    days: dict[int, dict[tuple[str, str], list[Call]]] = defaultdict(lambda: defaultdict(list))
+    for contract in world.contracts:
+        if contract.has_pages and contract.provider == "anthropic":
+            for call in contract.billed:
+                day = (call.ended_at - MONTH_START).days
+                days[day][contract.project, call.model].append(call)
+    usage, costs = [], []
+    for day in sorted(days):
+        start = MONTH_START + timedelta(days=day)
+        times = {"starting_at": _moment(start), "ending_at": _moment(start + timedelta(days=1))}
+        groups = sorted(days[day].items())
+        used = [_anthropic_usage(workspace, model, calls) for (workspace, model), calls in groups]
+        usage.append({**times, "results": used})
+        charged = [
+            line
+            for (workspace, model), calls in groups
+            for line in _anthropic_costs(workspace, model, calls)
+        ]
+        costs.append({**times, "results": charged})
+    if not usage:
+        return {}
+    end = {"has_more": False, "next_page": None}
+    return {"usage": {"data": usage, **end}, "costs": {"data": costs, **end}}
+
+
+def _moment(moment: datetime) -> str:
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _anthropic_usage(workspace: str, model: str, calls: list[Call]) -> dict[str, Any]:
+    return {
+        "uncached_input_tokens": sum(call.uncached for call in calls),
+        "cache_creation": {"ephemeral_5m_input_tokens": 0, "ephemeral_1h_input_tokens": 0},
+        "cache_read_input_tokens": sum(call.cached for call in calls),
+        "output_tokens": sum(call.output for call in calls),
+        "server_tool_use": {"web_search_requests": 0},
+        "api_key_id": f"apikey_{workspace}",
+        "workspace_id": workspace,
+        "model": model,
+        "service_tier": "standard",
+        "context_window": "0-200k",
+        "inference_geo": "global",
+    }
+
+
+def _anthropic_costs(workspace: str, model: str, calls: list[Call]) -> list[dict[str, Any]]:
+    kinds = {"input": "uncached_input_tokens", "cached": "cache_read_input_tokens"}
+    lines = []
+    for part in ("input", "cached", "output"):
+        amount = sum((call.parts[part] * call.prices[part] for call in calls), Decimal(0))
+        if amount:
+            lines.append(
+                {
+                    "currency": "USD",
+                    # Cents, as text.
+                    "amount": f"{amount * 100 / MILLION:f}",
+                    "workspace_id": workspace,
+                    "description": line_text(model, "standard", part),
+                    "cost_type": "tokens",
+                    "context_window": "0-200k",
+                    "model": model,
+                    "service_tier": "standard",
+                    "token_type": kinds.get(part, "output_tokens"),
+                    "inference_geo": "global",
+                }
+            )
+    return lines
 
 
 def _page(buckets: list[dict[str, Any]]) -> dict[str, Any]:
@@ -539,6 +623,8 @@ def _settings(worlds: Sequence[World]) -> str:
             f"  - {{name: {world.gateway}, kind: litellm_spend_logs, gateway: {world.gateway}}}",
             f"  - {{name: {name}_app, kind: app_requests}}",
             f"  - {{name: {name}_provider, kind: openai_admin, api_key: '${{BENCH_KEY}}', "
+            "interval: 100000h}",
+            f"  - {{name: {name}_claude, kind: anthropic_admin, api_key: '${{BENCH_KEY}}', "
             "interval: 100000h}",
             f"  - {{name: {name}_invoices, kind: invoices}}",
             f"  - {{name: {name}_edge, kind: gateway_counts, gateway: {world.gateway}}}",

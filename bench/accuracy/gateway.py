@@ -23,6 +23,7 @@ from accuracy.world import (
 )
 
 HALF = Decimal("0.5")
+WHOLE_CHAINS = 3
 FREE = {"input": Decimal(0), "cached": Decimal(0), "output": Decimal(0)}
 
 
@@ -313,6 +314,9 @@ def broken_chain(world: World, code: str) -> None:
 
 def whole_chain(world: World) -> None:
     """Pages of a day that go on to the last."""
+    # Each page is a file, and every file costs the same to load, however little it holds.
+    if sum(is_whole for _, is_whole in world.chains) >= WHOLE_CHAINS:
+        return
     world.chains.append((_new_day(world), True))
 
 
