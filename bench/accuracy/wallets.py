@@ -27,6 +27,7 @@ class Prepaid:
     requests: list[dict[str, Any]] = field(default_factory=list)
     wrong_days: dict[int, Decimal] = field(default_factory=dict)
     others: list[tuple[str, Decimal | None]] = field(default_factory=list)
+    is_watched: bool = False
     numbers: int = 0
 
     @property
@@ -267,12 +268,16 @@ def nearly_empty(prepaid: Prepaid, code: str) -> None:
 
 
 def low_for_a_while(prepaid: Prepaid) -> None:
-    """A wallet that was low and is full again, and an empty one nobody watches."""
+    """A wallet that was low and is full again, and again, and an empty one nobody watches."""
+    if prepaid.is_watched:
+        return
+    prepaid.is_watched = True
     wallet = prepaid.other_wallet(Decimal(20))
-    at = MONTH_START + timedelta(days=5)
-    prepaid.move(wallet, Decimal(-40), at)
-    prepaid.move(wallet, Decimal(45), at + timedelta(days=2))
-    prepaid.move(prepaid.other_wallet(None), -SMALL_OPENING, at)
+    for day in range(1, DAYS - 1):
+        at = MONTH_START + timedelta(days=day)
+        prepaid.move(wallet, Decimal(-40), at)
+        prepaid.move(wallet, Decimal(40), at + timedelta(hours=12))
+    prepaid.move(prepaid.other_wallet(None), -SMALL_OPENING, MONTH_START + timedelta(days=5))
 
 
 def topped_up_alike(prepaid: Prepaid) -> None:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -122,6 +123,13 @@ def read_seed(path: Path) -> list[dict[str, str]]:
     """The rows of one seed file as text; a missing file is empty."""
     if not path.is_file():
         return []
+    known = path.stat()
+    return _read_seed(path, known.st_ino, known.st_mtime_ns, known.st_size)
+
+
+# Every file that is loaded asks for the same seeds, which change between runs and not in one.
+@lru_cache(maxsize=8)
+def _read_seed(path: Path, *_version: int) -> list[dict[str, str]]:
     lines = seed_lines(path)
     _, header = next(lines, (1, []))
     return [dict(zip(header, cells, strict=False)) for _, cells in lines]
