@@ -1,12 +1,13 @@
 {#- The tables of raw of which a change makes a day's roll-up and log be compared anew. Where no
     roll-up was ever landed there is nothing to compare, and no log is read. -#}
 {% macro rollup_tables() -%}
+    {%- set counters = ["litellm__daily_spend", "openrouter__activity"] -%}
     {%- if execute and target.name != "lint" and model.resource_type != "unit_test" -%}
-        {%- if not run_query("select 1 from raw.litellm__daily_spend limit 1").rows -%}
-            {{ return(["litellm__daily_spend"]) }}
+        {%- if not run_query("select 1 from raw." ~ counters | join(" union all select 1 from raw.") ~ " limit 1").rows -%}
+            {{ return(counters) }}
         {%- endif -%}
     {%- endif -%}
-    {{ return(["litellm__daily_spend", "litellm__spend_logs"]) }}
+    {{ return(counters + raw_usage_tables()) }}
 {%- endmacro %}
 
 {#- Incremental strategy of what compares roll-ups: days of either side are replaced. -#}

@@ -1,6 +1,6 @@
--- Grain: one row per gateway, UTC day and key that LiteLLM's own roll-up has.
--- Roll-ups are written beside the log, by other queues, and settle later: a day is compared once
--- the gateway was asked for its roll-ups after the lateness of the daily re-read.
+-- Grain: one row per gateway, counter, UTC day and key that a gateway's own daily counter has.
+-- Counters are written beside the log, by other queues, and settle later: a day is compared once
+-- the gateway was asked for them after the lateness of the daily re-read.
 
 with compared as (
     select * from {{ ref('int_rollups__compared') }}
@@ -9,30 +9,20 @@ with compared as (
 asked as (
     select
         gateway,
-        max(observed_at) as asked_at
+        counter,
+        max(observed_at) as asked_at,
+        -- The log may begin, or may have been cut, in the midst of its first day.
+        min(case when logged_records > 0 then usage_date end) as first_usage_date
     from compared
-    group by gateway
-),
-
-daily_spend as (
-    select * from {{ ref('daily_spend') }}
-),
-
--- The log may begin, or may have been cut, in the midst of its first day.
-begun as (
-    select
-        gateway,
-        min(usage_date) as first_usage_date
-    from daily_spend
-    group by gateway
+    group by gateway, counter
 ),
 
 placed as (
     select
         compared.*,
         case
-            when begun.first_usage_date is null then 'before_history'
-            when compared.usage_date <= begun.first_usage_date then 'before_history'
+            when asked.first_usage_date is null then 'before_history'
+            when compared.usage_date <= asked.first_usage_date then 'before_history'
             when
                 compared.usage_date + interval 1 day
                 + interval {{ var('daily_lateness_minutes') }} minute > asked.asked_at
@@ -40,8 +30,8 @@ placed as (
         end as uncompared_status,
         compared.counted_cost - compared.logged_cost as cost_difference
     from compared
-    inner join asked on compared.gateway = asked.gateway
-    left join begun on compared.gateway = begun.gateway
+    inner join asked
+        on compared.gateway = asked.gateway and compared.counter = asked.counter
 ),
 
 -- Two counters of one gateway may lawfully differ by half a percent (they are flushed apart).
@@ -67,9 +57,10 @@ judged as (
 final as (
     select
         gateway,
+        counter,
         usage_date,
         api_key_id,
-        -- LiteLLM reckons in US dollars.
+        -- LiteLLM and OpenRouter reckon in US dollars.
         'USD' as currency,
         counted_requests,
         cast(logged_records as bigint) as logged_records,

@@ -297,10 +297,10 @@ def _reconciliations(days: str) -> tuple[Suite, ...]:
                     name="gateway logs hold what the gateway counted",
                     severity="warning",
                     meaning=(
-                        "LiteLLM's own roll-up of a day and key counted more requests, tokens or "
-                        "spend than its log holds, by more than half a percent: calls that never "
-                        "got a row, or that were refused here. At stake is the spend the log "
-                        "lacks."
+                        "A gateway's own counter of a day (LiteLLM's roll-up by key, OpenRouter's "
+                        "activity) has more requests, tokens or spend than was logged, by more "
+                        "than half a percent: calls that never got a row, or that were refused "
+                        "here. At stake is the spend the log lacks."
                     ),
                     failing="where status = 'missing_usage'",
                     amount="greatest(difference_amount, 0)",

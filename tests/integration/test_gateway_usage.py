@@ -188,6 +188,11 @@ def test_a_daily_aggregate_is_a_control_and_no_usage(home: Home) -> None:
 
     assert raw == [(Decimal("0.0003"), 1, 600)]
     assert len(home.query("select 1 from marts.usage_records where gateway = 'openrouter'")) == 1
+    # The first day of a log may not be whole.
+    assert home.query(
+        "select counter, counted_requests, logged_records, counted_cost, logged_cost, status "
+        "from marts.gateway_reconciliation"
+    ) == [("openrouter_activity", 1, 1, Decimal("0.0003"), Decimal("0.0003"), "before_history")]
 
 
 def test_nothing_a_body_or_header_held_is_kept(home: Home) -> None:
