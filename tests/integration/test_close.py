@@ -425,7 +425,7 @@ def test_a_backup_restores_the_closed_month(story: Story, tmp_path: Path) -> Non
 def test_a_rebuild_from_landing_mends_the_warehouse_and_says_what_was_wrong(
     story: Story, tmp_path: Path
 ) -> None:
-    """Closes are landed files: the rebuilt months are closed, what came late is booked as before."""
+    """Closes are landed files: rebuilt months are closed, what came late is booked as before."""
     home = story.home.copy(tmp_path / "home")
     good = home.marts()
     home.write("update marts.wallet_balances set daily_burn_amount = 1")

@@ -236,7 +236,7 @@ def test_days_are_built_again_from_the_user_interface(home: Home) -> None:
 
 
 def test_a_review_tells_the_event_that_started_it(home: Home) -> None:
-    """A crossed quota, a change of route and a wallet's top-up; the months' review tells of months."""
+    """A crossed quota, a change of route, a wallet's top-up; the months' review tells of months."""
     (home.path / "seeds" / "budgets.csv").write_text(
         "budget_id,scope_type,scope_id,period,amount,currency,thresholds,valid_from_date\n"
         "search,team,team-search,month,0.01,USD,1,2026-10-01\n"
