@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from decimal import Decimal
 from pathlib import Path
 
+from brindlemoor.billing import invoice, recharge_requests, wallet_history
 from brindlemoor.calls import Call, all_calls
 from brindlemoor.observers import LostRequests, app_log, gateway_counts, lost_requests
 from brindlemoor.prices import OCTOBER, OCTOBER_AT, SEPTEMBER, SEPTEMBER_AT, Row, sample_spec
@@ -63,7 +64,7 @@ def write_gzip(path: Path, text: str) -> None:
 
 
 def write_landing(landing: Path, calls: list[Call], lost: list[LostRequests]) -> None:
-    """Write the landing folder: three spend-log files, two cost maps, counts, the app's log."""
+    """Write the landing folder: spend logs, cost maps, counts, the app's log, invoice and wallet."""
     days = [(call.started_at.day, spend_log(call)) for call in calls]
     logs = landing / "litellm_prod"
     first = [row for day, row in days if day <= 6]
@@ -78,6 +79,13 @@ def write_landing(landing: Path, calls: list[Call], lost: list[LostRequests]) ->
         write_text(landing / "price_catalog" / name, as_json(catalog, indent=1) + "\n")
     write_text(landing / "gateway_counts" / "counts-2026-10.csv", gateway_counts(calls, lost))
     write_text(landing / "app_requests" / "app-2026-10.jsonl", as_lines(app_log(calls)))
+    name = "anthropic-2026-10.json"
+    write_text(landing / "invoices" / name, as_json(invoice(calls), indent=1) + "\n")
+    for kind, rows in (
+        ("wallet_transactions", wallet_history()),
+        ("recharge_requests", recharge_requests()),
+    ):
+        write_text(landing / kind / "lab-2026-10.jsonl", as_lines(rows))
 
 
 def main() -> None:

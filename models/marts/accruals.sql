@@ -1,6 +1,6 @@
 -- Grain: one row per account, provider account, billing month, cost center and currency (contract,
 -- table T7): what providers are owed for and have not invoiced yet.
--- Usage that a wallet pays for is paid already and accrues nothing, but for calls on an own key.
+-- Usage that a gateway takes from a wallet is paid already and accrues nothing.
 -- An invoice, or a credit note, is divided over the months and owners it covers by what was accrued,
 -- exactly, in its own currency; in another than the account's it is booked at the rate of the day it
 -- was issued, else of its last day. What rates moved since the usage is fx_amount, a part of it.
@@ -52,7 +52,7 @@ days as (
         sum(spend.provider_cost) as accrued_amount
     from spend
     left join accounts on spend.account_id = accounts.account_id
-    where accounts.wallet_id is null or spend.billing_mode = 'byok'
+    where accounts.wallet_id is null or spend.is_owed_to_provider
     group by all
 ),
 

@@ -30,6 +30,13 @@ from integration.homes import (
 )
 
 Rows = list[dict[str, Any]]
+NOT_USAGE = (
+    "app_requests",
+    "gateway_counts",
+    "invoices",
+    "recharge_requests",
+    "wallet_transactions",
+)
 WEEKS = (range(1, 9), range(9, 17), range(17, 25), range(25, 32))
 
 
@@ -108,7 +115,7 @@ def test_rows_shuffled_over_ten_files_and_three_runs_on_a_host_elsewhere_give_th
         if number == 6:
             home.drop_example(CATALOGS)
             home.load_and_build()
-    home.drop_example("app_requests", "gateway_counts")
+    home.drop_example(*NOT_USAGE)
     home.load_and_build()
 
     assert differing(home.marts(), example_home.marts()) == []
@@ -179,7 +186,7 @@ def delivered(tmp_path_factory: pytest.TempPathFactory) -> Delivered:
     home, other = Home.create(folder / "in_turn"), Home.create(folder / "at_once")
     touched_days: list[set[int] | None] = []
     home.drop(f"{CATALOGS}/{early.name}", early.read_bytes())
-    home.drop_example("app_requests", "gateway_counts")
+    home.drop_example(*NOT_USAGE)
 
     for number, rows in enumerate(deliveries()):
         if number == 2:
@@ -193,7 +200,7 @@ def delivered(tmp_path_factory: pytest.TempPathFactory) -> Delivered:
     in_turn = home.marts()
     home.load_and_build(full_refresh=True)
 
-    other.drop_example("app_requests", "gateway_counts", CATALOGS)
+    other.drop_example(*NOT_USAGE, CATALOGS)
     other.drop_rows("all.jsonl", [row for rows in reversed(deliveries()) for row in rows])
     other.load_and_build()
 
@@ -221,6 +228,52 @@ def test_deliveries_built_only_the_days_they_touched(delivered: Delivered) -> No
     assert last is not None
     assert {*WEEKS[3]} < last < set(range(1, 32))
     assert (delivered.restatements, delivered.duplicates) == (20, 1)
+
+
+# ---------------------------------------------------------------- billed and paid
+
+
+def test_the_example_has_an_invoice_whose_every_cent_has_a_cause_and_a_wallet(
+    example_home: Home,
+) -> None:
+    (invoice,) = query(
+        example_home.published,
+        """
+        select
+            sum(amount_invoiced), sum(amount_expected), sum(tax_amount),
+            sum(missing_usage_amount), sum(rounding_amount), sum(unexplained_amount),
+            bool_and(status in ('matched', 'explained')), count(*)
+        from marts.invoice_reconciliation
+        """,
+    )
+    (wallet,) = query(
+        example_home.published,
+        """
+        select wallet_id, status, last_topup_amount, balance_amount = 15 - (
+            select sum(billed_cost) from marts.usage_records
+            where account_id = 'brindlemoor-lab' and duplicate_of is null
+        )
+        from marts.wallet_balances
+        """,
+    )
+
+    # Two requests the gateway did not log: 9,645 tokens in at 1 USD a million, 1,325 out at 5.
+    assert invoice == (
+        Decimal("5.92"), Decimal("4.9326381"), Decimal("0.99"),
+        Decimal("0.01627"), Decimal("-0.0189081"), Decimal(0), True, 11,
+    )  # fmt: skip
+    assert wallet == ("lab-credits", "ok", Decimal(5), True)
+    # The cents of tax-free lines against what was accrued: all of it is reversed.
+    assert query(
+        example_home.published,
+        "select sum(accrued_amount), sum(invoiced_amount), sum(reversed_amount) "
+        "from marts.accruals where provider_account_id = 'anthropic-brindlemoor'",
+    ) == [(Decimal("4.9326381"), Decimal("4.93"), Decimal("4.9326381"))]
+    assert query(
+        example_home.published,
+        "select count(*) from marts.exceptions where subject_type in "
+        "('invoice', 'invoice_line', 'wallet_entry', 'wallet')",
+    ) == [(0,)]
 
 
 # ---------------------------------------------------------------- NULL is not 0

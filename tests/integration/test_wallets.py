@@ -42,6 +42,8 @@ def empty_home(tmp_path_factory: pytest.TempPathFactory) -> Home:
     config = home.path / "tollbook.yml"
     config.write_text(config.read_text().replace("sources:\n", SOURCES, 1))
     (home.path / "seeds" / "wallets.csv").write_text(WALLETS)
+    # The example's accounts pay from a wallet of their own.
+    (home.path / "seeds" / "accounts.csv").write_text("account_id,name,currency,time_zone\n")
     build_wallets(home, *selected(), is_new=True)
     return home
 

@@ -4,7 +4,7 @@
     on_schema_change='fail'
 ) }}
 -- Grain: one row per UTC day, billing day (of the account's zone), account, provider account,
--- owner, billing mode and currency. Records that repeat another (duplicate_of) count in no total.
+-- owner, billing mode, whether the provider is owed, and currency. Records that repeat another (duplicate_of) count in no total.
 
 with usage as (
     select *
@@ -24,6 +24,8 @@ final as (
         organization_id,
         cost_center,
         billing_mode,
+        -- Else the gateway bills it, or takes it from a wallet.
+        payee is distinct from gateway as is_owed_to_provider,
         currency,
         count(*) as records,
         sum(case when billed_cost is null then 1 else 0 end) as records_without_cost,
@@ -41,6 +43,7 @@ final as (
         organization_id,
         cost_center,
         billing_mode,
+        is_owed_to_provider,
         currency
 )
 
