@@ -42,6 +42,7 @@ class Sizes:
         flat: Rows of the large history of the bench `flat`.
         query: Rows of the history that questions are asked of.
         price_dates: Days on which a price catalog was observed.
+        ledger: Entries of the wallets' ledger that an hour is added to.
         pairs: Measurements of each side.
         extract: Spend logs of the database that is read.
         is_one_history: Whether all benches share one history, to save its preparation.
@@ -62,6 +63,7 @@ class Sizes:
     price_dates: int
     pairs: int
     extract: int = 3_000
+    ledger: int = 2_400
     is_one_history: bool = False
 
 
@@ -99,6 +101,7 @@ SIZES = {
         price_dates=50,
         pairs=5,
         extract=200_000,
+        ledger=2_000_000,
     ),
     "full": Sizes(
         load=2_000_000,
@@ -116,6 +119,7 @@ SIZES = {
         price_dates=50,
         pairs=5,
         extract=1_000_000,
+        ledger=10_000_000,
     ),
 }
 
@@ -828,6 +832,40 @@ def late(place: Workplace, sizes: Sizes) -> list[Result]:
     ]
 
 
+def ledger_hour(place: Workplace, sizes: Sizes) -> list[Result]:
+    """One more hour of every wallet on a ledger of years, against drawing every balance anew.
+
+    Measured are the statements of the models that draw the ledger: dbt's own work is hour-warm's.
+    """
+    wallets = max(10, sizes.ledger // 8_760)
+    hours = sizes.ledger // wallets
+    home = place.copy(place.built_home(build_logs(sizes.history, sizes)), "ledger")
+    place.children.act("product.py", "fill_ledger", home=home, wallets=wallets, hours=hours)
+    with place.children.worker("product.py") as worker:
+        found = compare(
+            lambda pair: worker.act("ledger_hour", home=home, wallets=wallets, hour=hours + pair),
+            lambda _: place.children.act(
+                "anchors/running_balance.py", "draw", home=home, **_anchor_settings(place)
+            ),
+            pairs=sizes.pairs,
+        )
+    entries = found.target[-1].facts["entries"]
+    if entries != wallets * (hours + sizes.pairs + 1):
+        raise BenchError(f"the ledger has {entries} entries, one for each wallet and hour expected")
+    place.discard(home)
+    return [
+        result_of(
+            found,
+            Bar(0.1, 0.02),
+            name="ledger-hour",
+            variant="",
+            anchor_name="full running balance",
+            rows=sizes.ledger,
+            details={"wallets": wallets},
+        )
+    ]
+
+
 def publish(place: Workplace, sizes: Sizes) -> list[Result]:
     """The snapshot after each of some hours, against writing the rows of the touched days."""
     history = build_logs(sizes.history, sizes)
@@ -996,6 +1034,7 @@ BENCHES = (
     Bench("flat", flat, is_quick=False),
     Bench("late", late, is_quick=False),
     Bench("price-join", price_join),
+    Bench("ledger-hour", ledger_hour),
     Bench("exact", exact, is_quick=False),
     Bench("memory", memory, is_quick=False),
     Bench("storage", storage),
@@ -1018,6 +1057,7 @@ ORDER = (
     "flat",
     "late",
     "price-join",
+    "ledger-hour",
     "exact",
     "memory",
     "storage",

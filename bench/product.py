@@ -294,6 +294,124 @@ def _replay(connection: duckdb.DuckDBPyConnection, statements: list[tuple[int, s
         cursors[number].execute(text).fetchall()
 
 
+# ---------------------------------------------------------------- wallets
+
+# Debits of an hour end with it; the first hour of the ledger.
+_LEDGER_FROM = "timestamp '2025-01-01'"
+_LEDGER = ("int_wallet__changes", "wallet_ledger", "wallet_months")
+
+
+def fill_ledger(clock: Clock, *, home: str, wallets: int, hours: int) -> dict[str, Any]:
+    """Give a built home wallets with a debit in every hour, and draw their ledger."""
+    runtime = runtime_of(home)
+    with open_warehouse(runtime) as connection:
+        connection.execute(f"""
+            insert into reference.accounts by name
+            select 'account-' || n as account_id, 'A' as name, 'USD' as currency,
+                'UTC' as time_zone, 'wallet-' || n as wallet_id
+            from range({wallets}) as t (n)
+            """)
+        connection.execute(f"""
+            insert into reference.wallets by name
+            select 'wallet-' || n as wallet_id, 'USD' as currency, 1 as credit_value,
+                1000 as opening_balance, {_LEDGER_FROM} as opening_at, 'none' as debit_rounding,
+                60 as debit_interval_minutes
+            from range({wallets}) as t (n)
+            """)
+        for first in range(0, hours, 1_000):
+            _use_hours(connection, wallets=wallets, hours=range(first, min(hours, first + 1_000)))
+        plan = transform.plan_build(connection, runtime, full_refresh=True)
+        transform.write_build_plan(connection, runtime, plan)
+    with clock:
+        _draw(runtime, plan, "int_wallets__described", "int_wallets__closed", *_LEDGER)
+    with open_warehouse(runtime) as connection:
+        connection.execute("checkpoint")
+        return _ledger_facts(connection)
+
+
+def ledger_hour(clock: Clock, *, home: str, wallets: int, hour: int) -> dict[str, Any]:
+    """One more hour of every wallet: the time of the statements that draw it."""
+    runtime = runtime_of(home)
+    with open_warehouse(runtime) as connection:
+        day = _use_hours(connection, wallets=wallets, hours=range(hour, hour + 1))
+        plan = transform.plan_build(connection, runtime)
+        plan = replace(plan, touched_days=(day,), has_new_prices=False, has_new_seeds=False)
+        transform.write_build_plan(connection, runtime, plan)
+    with _timing(clock):
+        _draw(runtime, plan, *_LEDGER)
+    with open_warehouse(runtime) as connection:
+        connection.execute("delete from audit.touched_days")
+        return _ledger_facts(connection)
+
+
+def _use_hours(connection: duckdb.DuckDBPyConnection, *, wallets: int, hours: range) -> str:
+    """Usage of every wallet in these hours, as its daily model has it; the last of their days."""
+    connection.execute(f"""
+        insert into intermediate.int_wallet__usage by name
+        select
+            cast(at_hour as date) as usage_date,
+            'account-' || account as account_id,
+            at_hour as window_at,
+            60 as window_minutes,
+            strftime(at_hour, '%Y-%m') as billing_month,
+            'USD' as currency,
+            false as is_before_opening,
+            1 as records,
+            0 as records_without_cost,
+            cast((account * 7919 + hour * 104729) % 1000 + 1 as decimal(20, 6))
+            * cast(0.000001 as decimal(18, 12)) as debit_cost,
+            debit_cost as billed_cost,
+            at_hour as last_started_at,
+            at_hour as last_served_at,
+            0 as refused_requests
+        from (
+            select hour, account, {_LEDGER_FROM} + hour * interval 1 hour as at_hour
+            from range({hours.start}, {hours.stop}) as h (hour), range({wallets}) as a (account)
+        ) as hours
+        """)
+    (day,) = connection.execute(
+        f"select cast(cast({_LEDGER_FROM} + {hours.stop - 1} * interval 1 hour as date) as varchar)"
+    ).fetchall()[0]
+    connection.execute("insert into audit.touched_days values ('litellm__spend_logs', ?)", [day])
+    return day
+
+
+def _draw(runtime: Runtime, plan: transform.BuildPlan, *models: str) -> None:
+    results = transform.invoke_dbt(
+        runtime,
+        ["run", "--select", *models],
+        variables=transform.build_variables(runtime, plan),
+    )
+    failed = [node.message for node in results if node.status != "success"]
+    if failed or len(results) != len(models):
+        raise RuntimeError(f"dbt drew {len(results)} models: {failed[:1]}")
+
+
+@contextmanager
+def _timing(clock: Clock) -> Iterator[None]:
+    """Time the statements that dbt sends to DuckDB, and nothing else of it."""
+    from dbt.adapters.duckdb.environments.local import DuckDBCursorWrapper
+
+    execute = DuckDBCursorWrapper.execute
+
+    def executing(self: Any, sql: str, bindings: Any = None) -> Any:
+        with clock:
+            return execute(self, sql, bindings)
+
+    DuckDBCursorWrapper.execute = executing
+    try:
+        yield
+    finally:
+        DuckDBCursorWrapper.execute = execute
+
+
+def _ledger_facts(connection: duckdb.DuckDBPyConnection) -> dict[str, Any]:
+    entries, balances = connection.execute(
+        "select count(*), sum(balance_after) from marts.wallet_ledger"
+    ).fetchall()[0]
+    return {"entries": entries, "balances": _plain(balances)}
+
+
 # ---------------------------------------------------------------- what a home holds
 
 
@@ -403,6 +521,8 @@ if __name__ == "__main__":
         prepare_publish=prepare_publish,
         run=run,
         hour_sql=hour_sql,
+        fill_ledger=fill_ledger,
+        ledger_hour=ledger_hour,
         facts=facts,
         fingerprints=fingerprints,
         exact=exact,

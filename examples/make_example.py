@@ -64,7 +64,7 @@ def write_gzip(path: Path, text: str) -> None:
 
 
 def write_landing(landing: Path, calls: list[Call], lost: list[LostRequests]) -> None:
-    """Write the landing folder: spend logs, cost maps, counts, the app's log, invoice and wallet."""
+    """Write the landing folder: logs, cost maps, counts, the app's log, invoice, wallet."""
     days = [(call.started_at.day, spend_log(call)) for call in calls]
     logs = landing / "litellm_prod"
     first = [row for day, row in days if day <= 6]

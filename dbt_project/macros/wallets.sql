@@ -46,6 +46,46 @@
     select {{ columns }} from {{ arg_dict["temp_relation"] }}
 {%- endmacro %}
 
+{#- The wallets of which a gateway says anything, or said when their windows were drawn last.
+    reconciliation: the windows as they were drawn last. -#}
+{% macro observed_wallets(reconciliation) -%}
+    select wallet_id from {{ ref("int_wallets__described") }} where has_recorded_debits
+    union
+    select wallet_id from {{ ref("stg_wallet__transactions") }} where balance_after is not null
+    union
+    select accounts.wallet_id
+    from {{ ref("accounts") }} as accounts
+    inner join {{ ref("account_scopes") }} as account_scopes
+        on accounts.account_id = account_scopes.account_id
+    inner join {{ ref("stg_openrouter__credits") }} as credits
+        on account_scopes.gateway = credits.gateway
+    where accounts.wallet_id is not null
+    union
+    select wallet_id from {{ reconciliation }}
+    where cause <> 'not_recorded' or reported_balance is not null
+{%- endmacro %}
+
+{#- A filter on the days whose windows are drawn anew. -#}
+{% macro in_redrawn_windows(column) -%}
+    {%- set from_at = ledger_from_at() -%}
+    {%- if not from_at -%}
+        {{ "true" if from_at is none else "false" }}
+    {%- else -%}
+        {{ column }} >= date '{{ from_at[:10] }}'
+    {%- endif -%}
+{%- endmacro %}
+
+{#- Incremental strategy: the windows of days that are drawn anew go, and all of wallets of which a
+    gateway says anything; what was just selected comes. -#}
+{% macro get_incremental_redrawn_windows_sql(arg_dict) -%}
+    {%- set target = arg_dict["target_relation"] -%}
+    {%- set columns = arg_dict["dest_columns"] | map(attribute="quoted") | join(", ") %}
+    delete from {{ target }}
+    where {{ in_redrawn_windows("window_from_at") }} or wallet_id in ({{ observed_wallets(target) }});
+    insert into {{ target }} ({{ columns }})
+    select {{ columns }} from {{ arg_dict["temp_relation"] }}
+{%- endmacro %}
+
 {#- The columns of an entry of the ledger, but for its balance. -#}
 {% macro ledger_columns(relation=none) -%}
     {%- set of = relation ~ "." if relation else "" -%}

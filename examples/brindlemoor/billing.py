@@ -51,7 +51,7 @@ def invoiced_quantities(calls: list[Call]) -> dict[tuple[str, str], Decimal]:
 
 
 def invoice(calls: list[Call]) -> Row:
-    """The provider's invoice of the month; every line is rounded to the cent, the tax comes on top."""
+    """The provider's invoice of the month: lines rounded to the cent, the tax on top."""
     lines = []
     for (model, unit), quantity in invoiced_quantities(calls).items():
         words, name = BILLED[unit]

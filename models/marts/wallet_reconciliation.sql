@@ -1,11 +1,22 @@
+{{ config(
+    materialized='incremental',
+    incremental_strategy='redrawn_windows',
+    on_schema_change='fail'
+) }}
 -- Grain: one row per wallet and debit window: what usage costs against what the gateway deducted.
 -- A debit is for the window it names, for the window of the request it names, else for everything
 -- since the debit before it. Windows that one debit covers are one row.
+-- Of a wallet whose gateway says nothing every window stands by itself, and those before the first
+-- change of the ledger are kept; the rows of other wallets follow from one another and are drawn anew.
+-- depends_on: {{ ref('int_wallet__changes') }}, {{ ref('stg_wallet__transactions') }}
+
+{%- set is_whole = ledger_from_at() is none %}
 
 with wallets as (
     select * from {{ ref('int_wallets__described') }}
 ),
 
+{% if is_whole -%}
 windows as (
     select * from {{ ref('int_wallet__debits') }}
 ),
@@ -13,15 +24,48 @@ windows as (
 ledger as (
     select * from {{ ref('wallet_ledger') }}
 ),
+{%- else -%}
+observed_wallets as (
+    {{ observed_wallets(this) | indent(4) }}
+),
 
+windows as (
+    select * from {{ ref('int_wallet__debits') }}
+    where
+        {{ in_redrawn_windows('usage_date') }}
+        and wallet_id not in (select observed_wallets.wallet_id from observed_wallets)
+    union all
+    select * from {{ ref('int_wallet__debits') }}
+    where wallet_id in (select observed_wallets.wallet_id from observed_wallets)
+),
+
+ledger as (
+    select * from {{ ref('wallet_ledger') }}
+    where wallet_id in (select observed_wallets.wallet_id from observed_wallets)
+),
+{%- endif %}
+
+named_requests as (
+    select distinct
+        gateway,
+        request_id
+    from ledger
+    where window_to_at is null and request_id is not null and gateway is not null
+),
+
+-- Most histories name no request, and then no usage is read.
 usage as (
     select
-        gateway,
-        request_id,
-        min(started_at) as started_at
-    from {{ ref('usage_records') }}
-    where duplicate_of is null
-    group by gateway, request_id
+        usage_records.gateway,
+        usage_records.request_id,
+        min(usage_records.started_at) as started_at
+    from {{ ref('usage_records') }} as usage_records
+    inner join named_requests
+        on
+            usage_records.gateway = named_requests.gateway
+            and usage_records.request_id = named_requests.request_id
+    where usage_records.duplicate_of is null
+    group by usage_records.gateway, usage_records.request_id
 ),
 
 credits as (
