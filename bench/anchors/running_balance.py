@@ -11,7 +11,7 @@ from clock import Clock, serve
 def draw(clock: Clock, *, home: str, memory_limit: str, threads: int) -> dict[str, Any]:
     """Keep the balance after each entry, and give what the ledger comes to."""
     settings = {"memory_limit": memory_limit, "threads": str(threads)}
-    with duckdb.connect(config=settings) as connection:
+    with duckdb.connect(":memory:", config={**settings}) as connection:
         connection.execute(f"attach '{home}/warehouse.duckdb' as source (read_only)")
         with clock:
             connection.execute("""

@@ -1,9 +1,10 @@
 -- Grain: one row per account, provider account, billing month, cost center and currency (contract,
 -- table T7): what providers are owed for and have not invoiced yet.
 -- Usage that a gateway takes from a wallet is paid already and accrues nothing.
--- An invoice, or a credit note, is divided over the months and owners it covers by what was accrued,
--- exactly, in its own currency; in another than the account's it is booked at the rate of the day it
--- was issued, else of its last day. What rates moved since the usage is fx_amount, a part of it.
+-- An invoice, or a credit note, is divided over the months and owners it covers by what was
+-- accrued, exactly, in its own currency; in another than the account's it is booked at the rate of
+-- the day it was issued, else of its last day. What rates moved since the usage is fx_amount, a
+-- part of it.
 
 with spend as (
     select * from {{ ref('int_spend__daily') }}
@@ -29,7 +30,8 @@ invoices as (
         strftime(period_end, '%Y-%m') as last_month,
         -- A credit note takes back, whichever sign it is written with.
         case
-            when invoice_type = 'credit_note' then -abs(coalesce(subtotal, total - coalesce(tax, 0)))
+            when invoice_type = 'credit_note'
+                then -abs(coalesce(subtotal, total - coalesce(tax, 0)))
             else coalesce(subtotal, total - coalesce(tax, 0))
         end as amount,
         invoice_type = 'invoice' as is_invoice
@@ -104,7 +106,10 @@ rated as (
 addressed as (
     select
         accrued.*,
-        invoices.* exclude (provider_account_id),
+        invoices.invoice_number,
+        invoices.invoice_currency,
+        invoices.amount,
+        invoices.is_invoice,
         case
             when accrued.currency = invoices.invoice_currency then 1
             else coalesce(at_issue.rate, at_end.rate)

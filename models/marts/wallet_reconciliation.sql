@@ -7,7 +7,8 @@
 -- A debit is for the window it names, for the window of the request it names, else for everything
 -- since the debit before it. Windows that one debit covers are one row.
 -- Of a wallet whose gateway says nothing every window stands by itself, and those before the first
--- change of the ledger are kept; the rows of other wallets follow from one another and are drawn anew.
+-- change of the ledger are kept; the rows of other wallets follow from one another and are drawn
+-- anew.
 -- depends_on: {{ ref('int_wallet__changes') }}, {{ ref('stg_wallet__transactions') }}
 
 {%- set is_whole = ledger_from_at() is none %}

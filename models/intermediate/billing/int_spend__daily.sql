@@ -4,7 +4,8 @@
     on_schema_change='fail'
 ) }}
 -- Grain: one row per UTC day, billing day (of the account's zone), account, provider account,
--- owner, billing mode, whether the provider is owed, and currency. Records that repeat another (duplicate_of) count in no total.
+-- owner, billing mode, whether the provider is owed, and currency.
+-- Records that repeat another (duplicate_of) count in no total.
 
 with usage as (
     select *
@@ -25,7 +26,7 @@ final as (
         cost_center,
         billing_mode,
         -- Else the gateway bills it, or takes it from a wallet.
-        payee is distinct from gateway as is_owed_to_provider,
+        coalesce(payee <> gateway, true) as is_owed_to_provider,
         currency,
         count(*) as records,
         sum(case when billed_cost is null then 1 else 0 end) as records_without_cost,

@@ -243,31 +243,31 @@ owned_days as (
 
 shared as (
     select
-        days.subscription_id,
-        days.charge_kind,
-        days.charge_date,
-        strftime(days.charge_date, '%Y-%m') as billing_month,
-        days.account_id,
-        days.provider_account_id,
-        days.cost_center,
-        days.description,
-        days.period_from_date,
-        days.period_to_date,
+        owned_days.subscription_id,
+        owned_days.charge_kind,
+        owned_days.charge_date,
+        strftime(owned_days.charge_date, '%Y-%m') as billing_month,
+        owned_days.account_id,
+        owned_days.provider_account_id,
+        owned_days.cost_center,
+        owned_days.description,
+        owned_days.period_from_date,
+        owned_days.period_to_date,
         {{ equal_share(
-            'days.period_amount', 'days.period_days', '(days.charge_date - days.period_from_date)'
+            'owned_days.period_amount', 'owned_days.period_days', '(owned_days.charge_date - owned_days.period_from_date)'
         ) | indent(8) }} as amount,
-        days.currency,
-        coalesce(accounts.currency, days.currency) as account_currency,
+        owned_days.currency,
+        coalesce(accounts.currency, owned_days.currency) as account_currency,
         case
-            when days.currency = coalesce(accounts.currency, days.currency) then 1
+            when owned_days.currency = coalesce(accounts.currency, owned_days.currency) then 1
             else fx_rates.rate
         end as fx_rate
-    from owned_days as days
-    left join accounts on days.account_id = accounts.account_id
+    from owned_days
+    left join accounts on owned_days.account_id = accounts.account_id
     left join fx_rates
         on
-            days.charge_date = fx_rates.rate_date
-            and days.currency = fx_rates.base_currency
+            owned_days.charge_date = fx_rates.rate_date
+            and owned_days.currency = fx_rates.base_currency
             and accounts.currency = fx_rates.quote_currency
 ),
 
