@@ -222,6 +222,8 @@ OTHERS = (
     ("openrouter_days/openrouter_credits", "openrouter_credits.json", 1),
     ("litellm_spend_logs", "litellm_spend_logs_v2_page.json", 3),
     ("focus", "focus/sample_focus_1.2.csv", 104),
+    ("anthropic_costs", "anthropic_analytics_cost_report.json", 1),
+    ("price_catalog", "price_catalog_genai_prices_projection.json", 5),
 )
 
 
