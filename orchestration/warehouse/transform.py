@@ -352,16 +352,31 @@ def read_manifest(runtime: Runtime) -> Manifest:
     key = _parse_key(runtime)
     known, manifest = _PARSED.get(runtime.home, ("", None))
     if manifest is None or known != key:
-        is_noted = manifest_path(runtime).is_file() and _noted_parse(runtime) == key
-        # Without a note the manifest is written too: Dagster reads it.
-        options = ["--no-write-json"] if is_noted else []
-        manifest = _invoke(
-            runtime, [*options, "parse"], variables=_lasting_variables(runtime)
-        ).result
-        _parse_note(runtime).write_text(key)
+        if _noted_parse(runtime) == key and _kept_parse(runtime).is_file():
+            manifest = _read_kept_parse(runtime)
+        else:
+            # The manifest is written too: Dagster reads it.
+            manifest = _invoke(runtime, ["parse"], variables=_lasting_variables(runtime)).result
+            _parse_note(runtime).write_text(key)
         _PARSED[runtime.home] = (key, manifest)
     # A run writes what it compiled into the nodes.
     return manifest.deepcopy()
+
+
+def _kept_parse(runtime: Runtime) -> Path:
+    """Where dbt keeps the parsed project for its next start."""
+    return runtime.home / "dbt" / "partial_parse.msgpack"
+
+
+def _read_kept_parse(runtime: Runtime) -> Manifest:
+    """The project as dbt kept it: it would read the same, after a look at every file of its own."""
+    from dbt.contracts.graph.manifest import Manifest
+    from dbt.parser.manifest import extended_mashumuro_decoder
+
+    kept = _kept_parse(runtime).read_bytes()
+    manifest = Manifest.from_msgpack(kept, decoder=extended_mashumuro_decoder)
+    manifest.build_flat_graph()
+    return manifest
 
 
 def _parse_note(runtime: Runtime) -> Path:

@@ -13,10 +13,12 @@ from orchestration.warehouse.expectation_suites import VARIANCE_CAUSES
 from orchestration.warehouse.transform import (
     CI_TAG,
     PROJECT,
+    _read_kept_parse,
     build_variables,
     invoke_dbt,
     manifest_path,
     plan_build,
+    read_manifest,
 )
 
 
@@ -51,6 +53,19 @@ def test_every_mart_promises_its_columns(manifest: dict[str, dict[str, dict]]) -
     assert len(marts) >= 8
     assert [name for name, mart in marts.items() if not mart["contract"]["enforced"]] == []
     assert [name for name, mart in marts.items() if not mart["description"]] == []
+
+
+def test_a_parse_that_was_kept_reads_as_it_was_parsed(home: Home) -> None:
+    parsed = read_manifest(home.runtime)
+
+    kept = _read_kept_parse(home.runtime)
+
+    assert len(parsed.nodes) > 300
+    for part in ("nodes", "sources", "macros", "unit_tests", "docs"):
+        as_parsed, as_kept = getattr(parsed, part), getattr(kept, part)
+        assert as_kept.keys() == as_parsed.keys()
+        assert [key for key in as_kept if as_kept[key].to_dict() != as_parsed[key].to_dict()] == []
+    assert kept.flat_graph == parsed.flat_graph
 
 
 @pytest.mark.parametrize("mart", ["invoice_reconciliation", "provider_reconciliation"])

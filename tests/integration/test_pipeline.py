@@ -465,7 +465,7 @@ def test_whole_run_leaves_no_content_secret_or_address_anywhere(canary_home: Hom
 
     assert found == []
     kinds = {path.suffix for path in canary_home.path.rglob("*") if path.is_file()}
-    assert kinds >= {".duckdb", ".parquet", ".html", ".db", ".json"}
+    assert kinds >= {".duckdb", ".parquet", ".html", ".db", ".json", ".msgpack"}
     # The rows themselves are there: what was scanned is not an empty house.
     assert canary_home.query("select count(*) from marts.usage_records") == [(6,)]
     assert canary_home.query("select count(*) from audit.quarantine") == [(6,)]
