@@ -716,7 +716,9 @@ def with_tax_on_top(world: World) -> None:
 
 
 def at_a_discount(world: World) -> None:
-    """A contract at a discount on the list."""
+    """A contract at a discount on the list; one to a company, for each prices every model anew."""
+    if any(each.discount for each in world.contracts):
+        return
     layout = world.rng.choice((*COUNTING, *AMOUNTS))
     contract = Contract(world, len(world.contracts), "gpt-5", layout, discount=Decimal("0.15"))
     world.contracts.append(contract)

@@ -173,7 +173,7 @@ def nearly_equal_price(world: World) -> None:
 
 
 def _with_two_prices(world: World, code: str, factor: Decimal) -> None:
-    model = f"{world.name}-drift-{world.new_id()[-5:]}"
+    model = f"{world.name}-drift-{world.new_id()[-5:]}" if code else f"{world.name}-near"
     prices = {"input": Decimal(2), "cached": Decimal("0.2"), "output": Decimal(8)}
     world.priced[model] = prices
     world.finance_prices[model] = prices["output"] * factor
@@ -187,29 +187,28 @@ def _with_two_prices(world: World, code: str, factor: Decimal) -> None:
 
 def uncounted(world: World, code: str) -> None:
     """An hour in which the edge counted one call more than the gateway wrote."""
-    call = _counted(world, 2)
+    call = _counted(world, f"{world.name}-edge-{world.new_id()[-5:]}", 2)
     day = f"{call.at:%Y-%m-%d}"
     world.expect(code, "missing_usage_record", f"{world.gateway}/{day}/{call.model}", call.cost)
 
 
 def counted(world: World) -> None:
     """An hour in which the edge counted what the gateway wrote."""
-    _counted(world, 1)
+    _counted(world, f"{world.name}-counted", 1)
 
 
-def _counted(world: World, requests: int) -> Call:
-    model = f"{world.name}-edge-{world.new_id()[-5:]}"
+def _counted(world: World, model: str, requests: int) -> Call:
     prices = {"input": Decimal(2), "cached": Decimal("0.2"), "output": Decimal(8)}
     world.priced[model] = prices
     call = world.call(model=model, own_prices=prices)
     world.happen(call)
+    hour = written(call.at.replace(minute=0, second=0, microsecond=0))
+    for known in world.counts:
+        if (known["hour_at"], known["model"]) == (hour, model):
+            known["requests"] += requests
+            return call
     world.counts.append(
-        {
-            "gateway": world.gateway,
-            "hour_at": written(call.at.replace(minute=0, second=0, microsecond=0)),
-            "model": model,
-            "requests": requests,
-        }
+        {"gateway": world.gateway, "hour_at": hour, "model": model, "requests": requests}
     )
     return call
 

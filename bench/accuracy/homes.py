@@ -44,9 +44,11 @@ def make_world(seed: int, faults: Sequence[str], plants: int) -> World:
     # An invoice has several lines, and there are as many kinds of these as of ten faults.
     for _ in range(plants):
         for kind, like in contracts.LOOKALIKES.items():
+            before = len(world.contracts)
             like(world)
-            world.contracts[-1].kind = kind
-            world.lookalikes += sum(len(each.lines) for each in world.contracts[-1].invoices)
+            for contract in world.contracts[before:]:
+                contract.kind = kind
+                world.lookalikes += sum(len(each.lines) for each in contract.invoices)
     world.rng.shuffle(world.rows)
     return world
 

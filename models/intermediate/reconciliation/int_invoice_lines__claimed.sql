@@ -224,26 +224,35 @@ numbered as (
     from atoms
 ),
 
-claims as (
+-- Lines of a known contract are joined by it, which keeps many contracts of one provider apart
+-- cheaply; those of a gateway or of any contract by the rest alone.
+pairs as (
+    {% for is_of_contract in [true, false] -%}
     select
         numbered.*,
         leaders.invoice_line_id,
         leaders.alike_quantity as line_quantity,
         (leaders.service_tier is null or numbered.service_tier = leaders.service_tier)
-        and (leaders.is_batch is null or numbered.is_batch = leaders.is_batch) as is_strict
+        and (leaders.is_batch is null or numbered.is_batch = leaders.is_batch) as is_strict,
+        leaders.said,
+        leaders.dated_at,
+        leaders.invoice_number,
+        leaders.line_no,
+        leaders.vendor
     from numbered
     inner join leaders
         on
             numbered.biller = leaders.biller
             and numbered.time_zone = leaders.time_zone
             and numbered.currency = leaders.currency
+            {% if is_of_contract -%}
+            and numbered.provider_account_id = leaders.provider_account_id
+            and leaders.gateway is null
+            {% else -%}
+            and (leaders.gateway is not null or leaders.provider_account_id is null)
+            {% endif -%}
             and numbered.segment_date >= leaders.from_date
             and numbered.segment_date < leaders.to_date
-            and (
-                leaders.gateway is not null
-                or leaders.provider_account_id is null
-                or numbered.provider_account_id = leaders.provider_account_id
-            )
             and (leaders.model is null or numbered.model = leaders.model)
             and (leaders.unit is null or numbered.unit = leaders.unit)
             and (
@@ -260,16 +269,17 @@ claims as (
                     or leaders.matched_project_id
                     in (numbered.provider_project_id, numbered.project_id)
             end
+    {{ "union all" if not loop.last }}
+    {% endfor %}
+),
+
+claims as (
+    select * exclude (said, dated_at, invoice_number, line_no, vendor)
+    from pairs
     qualify row_number() over (
-        partition by numbered.atom_number
+        partition by atom_number
         order by
-            (leaders.service_tier is null or numbered.service_tier = leaders.service_tier)
-            and (leaders.is_batch is null or numbered.is_batch = leaders.is_batch) desc,
-            leaders.said desc,
-            leaders.dated_at asc,
-            leaders.invoice_number asc,
-            leaders.line_no asc,
-            leaders.vendor asc
+            is_strict desc, said desc, dated_at asc, invoice_number asc, line_no asc, vendor asc
     ) = 1
 ),
 
@@ -322,6 +332,7 @@ documents as (
 ),
 
 unclaimed as (
+    {% for is_of_contract in [true, false] -%}
     select
         numbered.*,
         cast(null as varchar) as invoice_line_id,
@@ -336,13 +347,14 @@ unclaimed as (
             numbered.biller = documents.biller
             and numbered.time_zone = documents.time_zone
             and numbered.currency = documents.currency
+            {% if is_of_contract -%}
+            and numbered.provider_account_id = documents.provider_account_id
+            and documents.gateway is null
+            {% else -%}
+            and (documents.gateway is not null or documents.provider_account_id is null)
+            {% endif -%}
             and numbered.segment_date >= documents.from_date
             and numbered.segment_date < documents.to_date
-            and (
-                documents.gateway is not null
-                or documents.provider_account_id is null
-                or numbered.provider_account_id = documents.provider_account_id
-            )
     left join held on numbered.atom_number = held.atom_number
     where
         held.atom_number is null
@@ -350,6 +362,8 @@ unclaimed as (
         and numbered.usage_class = 'billable'
         and numbered.quantity > 0
         and numbered.unit <> 'requests'
+    {{ "union all" if not loop.last }}
+    {% endfor %}
 ),
 
 final as (
