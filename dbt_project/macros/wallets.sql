@@ -35,6 +35,18 @@
     {%- endif -%}
 {%- endmacro %}
 
+{#- The same by the day of usage, whose last debit stands at the next midnight; by a literal day, so
+    that row groups are skipped. -#}
+{% macro in_redrawn_days(column) -%}
+    {%- set from_at = ledger_from_at() -%}
+    {%- if not from_at -%}
+        {{ "true" if from_at is none else "false" }}
+    {%- else -%}
+        {%- set moment = modules.datetime.datetime.fromisoformat(from_at) - modules.datetime.timedelta(days=1) -%}
+        {{ column }} >= date '{{ moment.strftime("%Y-%m-%d") }}'
+    {%- endif -%}
+{%- endmacro %}
+
 {#- Incremental strategy: what a table has from a moment, or a month, on goes, what was just selected
     comes. -#}
 {% macro get_incremental_redrawn_ledger_sql(arg_dict) -%}

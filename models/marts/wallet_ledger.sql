@@ -27,7 +27,7 @@ known_now as (
     where
         {{ in_redrawn_ledger('occurred_at') }}
         -- A day's last debit stands at the midnight that ends it.
-        and (usage_date is null or {{ in_redrawn_ledger('usage_date + interval 1 day') }})
+        and (usage_date is null or {{ in_redrawn_days('usage_date') }})
     {%- endif %}
     union all by name
     select * from {{ ref('int_wallet__expiries') }}
