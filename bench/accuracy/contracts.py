@@ -34,7 +34,6 @@ UNITS = {
     "cached": "input_cached_read_tokens",
     "output": "output_text_tokens",
 }
-PACIFIC = timedelta(hours=7)
 ISSUED = date(2026, 11, 2)
 # How a vendor lays out an invoice. The first four state quantities, the others amounts alone.
 COUNTING = ("parts", "columns", "thousands", "days")
@@ -159,7 +158,12 @@ class Contract:
             "output": rng.randrange(80_000, 160_000),
         }
         made = self.world.call(**(big | changes))
-        if "at" not in changes and made.ended_at.date() != made.at.date():
+        if "at" in changes:
+            return made
+        if made.at < MONTH_START + timedelta(hours=8):
+            # In Pacific time that is the month before.
+            return replace(made, at=made.at + timedelta(hours=9))
+        if made.ended_at.date() != made.at.date():
             return replace(made, at=made.at - timedelta(minutes=10))
         return made
 

@@ -36,7 +36,8 @@ remembered as (
             range between interval 14 day preceding and interval 1 day preceding
         ) as days_before
     from series
-    where billed_cost is not null
+    -- A day of failures that cost nothing is a day without spend.
+    where billed_cost <> 0
 ),
 
 chosen as (
