@@ -139,10 +139,10 @@ def old_price(world: World, code: str) -> None:
 
 def wrong_total(world: World, code: str) -> None:
     """An invoice whose lines do not come to its total."""
-    if world.has_wrong_total:
-        return
-    world.has_wrong_total = True
-    world.expect(code, "invoice_total_mismatch", f"INV-{world.name}-X", Decimal("2.5"))
+    lacking = Decimal(world.rng.randrange(100, 900)) / 100
+    world.wrong_totals.append(lacking)
+    number = f"INV-{world.name}-X{len(world.wrong_totals)}"
+    world.expect(code, "invoice_total_mismatch", number, lacking)
 
 
 def other_tokens(world: World, code: str) -> None:

@@ -84,8 +84,8 @@ def _write_documents(landing: Path, world: World) -> None:
     documents = [each.document() for c in world.contracts for each in (*c.drafts, *c.invoices)]
     if documents:
         _write(invoices / "contracts.json", _json(documents))
-    if world.has_wrong_total:
-        _write(invoices / WRONG_TOTAL, _csv(_wrong_total(world)))
+    if world.wrong_totals:
+        _write(invoices / WRONG_TOTAL, _csv(_wrong_totals(world)))
 
 
 def write_settings(home: Path, worlds: Sequence[World]) -> None:
@@ -150,24 +150,26 @@ def invoice_lines(world: World) -> Rows:
     ]
 
 
-def _wrong_total(world: World) -> Rows:
-    """An invoice whose lines come to less than it says."""
-    header = {
-        "vendor": "openai",
-        "invoice_number": f"{invoice_number(world)}-X",
-        "issued_at": "2026-11-02T00:00:00Z",
-        "period_start": "2026-10-01",
-        "period_end": "2026-10-31",
-        "currency": "USD",
-        "subtotal": "12.50",
-        "tax": 0,
-        "total": "12.50",
-    }
-    amounts = ("4.00", "6.00")
-    return [
-        header | {"line_no": number, "description": f"Support {number}", "amount": amount}
-        for number, amount in enumerate(amounts, 1)
-    ]
+def _wrong_totals(world: World) -> Rows:
+    """Invoices whose lines come to less than they say."""
+    rows = []
+    for number, lacking in enumerate(world.wrong_totals, 1):
+        header = {
+            "vendor": "openai",
+            "invoice_number": f"{invoice_number(world)}-X{number}",
+            "issued_at": "2026-11-02T00:00:00Z",
+            "period_start": "2026-10-01",
+            "period_end": "2026-10-31",
+            "currency": "USD",
+            "subtotal": 10 + lacking,
+            "tax": 0,
+            "total": 10 + lacking,
+        }
+        rows += [
+            header | {"line_no": line, "description": f"Support {line}", "amount": amount}
+            for line, amount in enumerate(("4.00", "6.00"), 1)
+        ]
+    return rows
 
 
 def billed_amounts(world: World) -> dict[str, Decimal]:

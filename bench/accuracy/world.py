@@ -191,7 +191,7 @@ class World:
     repeated_rows: int = 0
     is_billed_at_old_price: bool = False
     late_causes: list[str] = field(default_factory=list)
-    has_wrong_total: bool = False
+    wrong_totals: list[Decimal] = field(default_factory=list)
     lookalikes: int = 0
     numbers: int = 0
     prepaid: Prepaid | None = None
