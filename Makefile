@@ -37,7 +37,7 @@ test: $(STAMP) ## Lint, type-check and run every test.
 	$(BIN)/ruff format --check .
 	$(BIN)/basedpyright
 	$(BIN)/lint-imports
-	$(BIN)/pytest -n auto --dist loadfile
+	$(BIN)/pytest -n auto --dist loadfile --no-loadscope-reorder
 
 .PHONY: lint-sql
 lint-sql: $(STAMP) ## Lint the SQL models.
