@@ -333,6 +333,21 @@ exchangeable as (
     from rated
 ),
 
+weighed_rates as (
+    select
+        *,
+        sum(abs(amount - coalesce(exchanged_total, our_total)) / details) over document
+            as exchanged_misfit,
+        sum(abs(amount - our_total) / details) over document as own_misfit,
+        count(*) filter (
+            where abs(amount - coalesce(exchanged_total, our_total)) > rounding_amount
+        ) over document as exchanged_misses,
+        count(*) filter (where abs(amount - our_total) > rounding_amount) over document
+            as own_misses
+    from exchangeable
+    window document as (partition by vendor, invoice_number)
+),
+
 exchanged as (
     select
         *,
@@ -340,16 +355,12 @@ exchanged as (
         case
             when invoice_rate is null or gateway is not null then 0
             when
-                sum(abs(amount - coalesce(exchanged_total, our_total)) / details) over (
-                    partition by vendor, invoice_number
-                )
-                < sum(abs(amount - our_total) / details) over (
-                    partition by vendor, invoice_number
-                )
+                exchanged_misses < own_misses
+                or (exchanged_misses = own_misses and exchanged_misfit < own_misfit)
                 then {{ converted('our_priced_amount', 'invoice_rate') }} - our_amount
             else 0
         end as fx_amount
-    from exchangeable
+    from weighed_rates
 ),
 
 -- What the lists in force on the days of a line ask for what it is about.
