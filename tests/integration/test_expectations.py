@@ -147,7 +147,7 @@ def test_clean_warehouse_passes_every_check(warehouse: Warehouse) -> None:
     results = warehouse.check()
 
     assert failed(results) == []
-    assert len(results) == 13
+    assert len(results) == 14
     for result in results.values():
         assert (result.failing_rows, result.amount_at_stake, result.failing_keys) == (0, None, [])
 
