@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 
-import duckdb
 import pytest
-
-from orchestration.warehouse.expectations import run_expectations
+from fixtures.checked_warehouse import Warehouse
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 QUIET_BROWSER = (
@@ -33,39 +30,15 @@ pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this ma
 def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The check page of a warehouse in which one request id was logged twice."""
     folder = tmp_path_factory.mktemp("checks")
-    with duckdb.connect(str(folder / "warehouse.duckdb")) as connection:
-        connection.execute("""
-            create schema marts;
-            create schema audit;
-            create table marts.usage_records as
-            select
-                'litellm' as gateway, 'call-<b>7</b>' as request_id, occurrence,
-                timestamp '2026-10-31 12:00:00' as started_at, date '2026-10-31' as usage_date,
-                'openai' as provider, 'gpt-5' as model, 'success' as status,
-                cast(0.25 as decimal(38, 18)) as gateway_cost,
-                cast(0.25 as decimal(38, 18)) as list_cost,
-                cast(0.25 as decimal(38, 18)) as billed_cost,
-                'USD' as currency, 'priced' as cost_status,
-                case when occurrence = 2 then 'litellm/call-<b>7</b>/1' end as duplicate_of,
-                '' as defect_codes
-            from (values (1), (2)) as t (occurrence);
-            create table marts.exceptions (
-                exception_type varchar, amount_at_stake decimal(38, 18), currency varchar,
-                account_id varchar, billing_month varchar, subject_type varchar,
-                subject_id varchar, evidence varchar
-            );
-            create table audit.load_batches (
-                load_batch_id varchar, source varchar, file_name varchar, status varchar,
-                rows_in bigint,
-                rows_loaded bigint,
-                rows_already_known bigint, rows_quarantined bigint
-            );
-            """)
-    results = run_expectations(
-        database=folder / "warehouse.duckdb",
-        docs_folder=folder / "docs",
-        as_of=datetime(2026, 11, 1, tzinfo=UTC),
-    )
+    warehouse = Warehouse(folder / "warehouse.duckdb")
+    for occurrence in (1, 2):
+        warehouse.add_usage(
+            request_id="call-<b>7</b>",
+            occurrence=occurrence,
+            gateway_cost=Decimal("0.25"),
+            duplicate_of="litellm/call-<b>7</b>/1" if occurrence == 2 else None,
+        )
+    results = warehouse.check(folder / "docs").values()
     assert [r.amount_at_stake for r in results if not r.passed] == [Decimal("0.25")]
     return folder / "docs" / "index.html"
 

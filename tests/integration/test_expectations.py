@@ -4,134 +4,21 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 from decimal import Decimal
 from pathlib import Path
 
 import duckdb
 import pytest
+from fixtures.checked_warehouse import AS_OF, SCHEMA, Warehouse
 
-from orchestration.warehouse.expectation_suites import VARIANCE_CAUSES, BuiltIn, Check, Suite
+from orchestration.warehouse.expectation_suites import BuiltIn, Check, Suite
 from orchestration.warehouse.expectations import (
     CheckResult,
     ChecksNotRunError,
     run_expectations,
     teach_duckdb,
 )
-
-AS_OF = datetime(2026, 11, 1, 6, 0, tzinfo=UTC)
-
-SCHEMA = """
-create schema marts;
-create schema audit;
-create table marts.usage_records (
-    gateway varchar, request_id varchar, occurrence integer, account_id varchar,
-    started_at timestamp, usage_date date, provider varchar, model varchar, status varchar,
-    gateway_cost decimal(38, 18), list_cost decimal(38, 18), billed_cost decimal(38, 18),
-    currency varchar, cost_status varchar, usage_status varchar, duplicate_of varchar,
-    defect_codes varchar, input_total_tokens bigint, output_total_tokens bigint
-);
-create table marts.exceptions (
-    exception_id varchar, exception_type varchar, severity varchar, blocking boolean,
-    amount_at_stake decimal(38, 18), currency varchar, account_id varchar, billing_month date,
-    subject_type varchar, subject_id varchar, evidence varchar
-);
-create table marts.request_reconciliation (
-    gateway varchar, request_id varchar, side varchar, usage_date date, model varchar,
-    match_status varchar, input_tokens_delta bigint, output_tokens_delta bigint,
-    cost_delta decimal(38, 18), currency varchar, likely_cause varchar
-);
-create table marts.gateway_reconciliation (
-    gateway varchar, usage_date date, api_key_id varchar, currency varchar,
-    counted_requests bigint, logged_records bigint, counted_cost decimal(38, 18),
-    logged_cost decimal(38, 18), difference_amount decimal(38, 18), status varchar
-);
-create table marts.provider_reconciliation (
-    provider_date date, provider_account_id varchar, model varchar, unit varchar,
-    service_tier varchar, currency varchar, gateway_amount decimal(38, 18),
-    usage_amount decimal(38, 18), cost_amount decimal(38, 18), variance_amount decimal(38, 18),
-    unexplained_amount decimal(38, 18), is_final boolean
-);
-create table marts.wallet_reconciliation (
-    wallet_id varchar, window_from_at timestamp, window_to_at timestamp, currency varchar,
-    expected_debit decimal(38, 18), recorded_debit decimal(38, 18),
-    difference_amount decimal(38, 18), cause varchar
-);
-create table audit.load_batches (
-    load_batch_id bigint, source varchar, file_name varchar, status varchar, rows_in bigint,
-    rows_loaded bigint, rows_already_known bigint, rows_quarantined bigint
-);
-"""
-SCHEMA += f"""
-create table marts.invoice_reconciliation (
-    vendor varchar, invoice_number varchar, line_no bigint, description varchar, currency varchar,
-    amount_invoiced decimal(38, 18), amount_expected decimal(38, 18), status varchar,
-    variance_amount decimal(38, 18),
-    {", ".join(f"{cause}_amount decimal(38, 18)" for cause in VARIANCE_CAUSES)}
-);
-"""
-USAGE = {
-    "gateway": "litellm",
-    "occurrence": 1,
-    "account_id": "main",
-    "started_at": datetime(2026, 10, 31, 12, 0),  # noqa: DTZ001  # DuckDB TIMESTAMP, in UTC
-    "usage_date": date(2026, 10, 31),
-    "provider": "openai",
-    "model": "gpt-5",
-    "status": "success",
-    "gateway_cost": Decimal("0.10"),
-    "list_cost": Decimal("0.10"),
-    "billed_cost": Decimal("0.12"),
-    "currency": "USD",
-    "cost_status": "priced",
-}
-MISSING = {
-    "exception_type": "missing_usage_record",
-    "severity": "warning",
-    "blocking": True,
-    "currency": "USD",
-    "account_id": "main",
-}
-
-
-class Warehouse:
-    """A small warehouse file that starts clean and takes one fault at a time."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        with duckdb.connect(str(path)) as connection:
-            connection.execute(SCHEMA)
-        for number in range(1, 4):
-            self.add_usage(request_id=f"chatcmpl-{number}")
-        self.add_batch(file_name="day.jsonl", rows_in=3, rows_loaded=2, rows_quarantined=1)
-        self.add_batch(file_name="torn.jsonl", status="rejected", rows_in=None)
-
-    def add_usage(self, **values: object) -> None:
-        self._insert("marts.usage_records", USAGE | values)
-
-    def add_missing(self, **values: object) -> None:
-        self._insert("marts.exceptions", MISSING | values)
-
-    def add_batch(self, **values: object) -> None:
-        defaults = {"source": "files", "status": "loaded", "rows_loaded": 0}
-        counts = {"rows_already_known": 0, "rows_quarantined": 0}
-        self._insert("audit.load_batches", defaults | counts | values)
-
-    def add(self, table: str, **values: object) -> None:
-        self._insert(f"marts.{table}", values)
-
-    def check(self, docs: Path | None = None) -> dict[str, CheckResult]:
-        results = run_expectations(
-            database=self.path, docs_folder=docs or self.path.parent / "docs", as_of=AS_OF
-        )
-        return {result.check: result for result in results}
-
-    def _insert(self, table: str, row: dict[str, object]) -> None:
-        marks = ", ".join("?" for _ in row)
-        with duckdb.connect(str(self.path)) as connection:
-            connection.execute(
-                f"insert into {table} ({', '.join(row)}) values ({marks})", list(row.values())
-            )
 
 
 @pytest.fixture
