@@ -23,7 +23,7 @@ from integration.homes import differing, hash_marts, query
 
 TESTS = Path(__file__).resolve().parents[1]
 HOUR = datetime.fromisoformat("2026-11-01T11:00:00")
-TURNS = 6
+TURNS = 4
 STEP = timedelta(minutes=60) / TURNS
 ROWS_A_TURN = 40
 # It counts what was loaded, restated rows and all, and says when: that differs by design.

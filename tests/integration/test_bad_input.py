@@ -34,6 +34,7 @@ from fixtures.spend_logs import key_hash, lines, parquet, row, table, with_text
 
 from orchestration.warehouse.connection import open_warehouse
 from orchestration.warehouse.ledger import Batch
+from orchestration.warehouse.load import load_landing
 from orchestration.warehouse.retry import retry_quarantine
 
 HOSTILE = hostile_files()
@@ -179,15 +180,18 @@ def expected(file: HostileFile) -> Verdict:
 @pytest.mark.parametrize("file", HOSTILE, ids=lambda file: f"{file.source}/{file.name!a}")
 def test_a_hostile_file_alone_ends_as_required(file: HostileFile, loader_home: LoaderHome) -> None:
     loader_home.drop(file.name, file.data, source=file.source)
+    runtime = loader_home.runtime()
 
-    (batch,) = loader_home.load().batches
+    # One connection for both: opening a file takes longer than loading one of some bytes.
+    with open_warehouse(runtime) as connection:
+        (batch,) = load_landing(connection, runtime, progress=lambda _line: None).batches
+        stored = connection.execute("""
+            select status, (select count(*) from audit.quarantine) from audit.load_batches
+            """).fetchall()
 
     assert verdict_of(batch) == expected(file), file.why
     assert batch.rows_already_known == file.rows_known
     assert adds_up(batch)
-    stored = loader_home.query("""
-        select status, (select count(*) from audit.quarantine) from audit.load_batches
-        """)
     assert stored == [(batch.status, file.rows_quarantined)]
 
 
