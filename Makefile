@@ -34,12 +34,12 @@ run: $(STAMP) ## Run the whole pipeline once on the bundled example.
 	@$(BIN)/python examples/run.py
 
 .PHONY: test
-test: $(STAMP) ## Lint, type-check and run every test.
+test: $(STAMP) ## Lint, type-check and run every test; with LONG=no all but the longest.
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/basedpyright
 	$(BIN)/lint-imports
-	$(BIN)/pytest -n $(TESTERS) --dist loadfile --no-loadscope-reorder
+	$(BIN)/pytest -n $(TESTERS) --dist loadfile --no-loadscope-reorder $(if $(filter no,$(LONG)),-m "not long")
 
 .PHONY: lint-sql
 lint-sql: $(STAMP) ## Lint the SQL models.

@@ -140,6 +140,7 @@ def visible(gateway: Any) -> int:
     return query(file, "select count(*) from marts.usage_records")[0][0] if file.exists() else 0
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("seed", [20261101])
 def test_an_hour_synced_and_killed_in_between_ends_like_one_load(
     make_gateway: Any, commands: Any, seed: int

@@ -207,6 +207,7 @@ def test_what_a_source_sends_again_does_not_bring_the_person_back(
     assert again == 3
 
 
+@pytest.mark.long
 def test_landing_alone_rebuilds_the_same_marts_without_the_person(
     forgetting: Home, tmp_path: Path
 ) -> None:
@@ -221,6 +222,7 @@ def test_landing_alone_rebuilds_the_same_marts_without_the_person(
     assert named_in(rebuilt.path / "warehouse.duckdb", PERSON) == []
 
 
+@pytest.mark.long
 def test_a_kill_before_the_publish_is_finished_by_the_next_run(home: Home) -> None:
     with open_warehouse(home.runtime) as connection:
         forget_person(connection, home.runtime, PERSON, progress=lambda _line: None)

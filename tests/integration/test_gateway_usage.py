@@ -387,6 +387,7 @@ def arranged(seed: int) -> Iterator[tuple[str, bytes]]:
     yield from files
 
 
+@pytest.mark.long
 def test_mixed_gateways_end_in_the_same_marts_in_every_arrangement(tmp_path: Path) -> None:
     at_once = gateway_home(tmp_path / "at_once")
     for name, content in arranged(1):

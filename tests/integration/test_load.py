@@ -572,6 +572,7 @@ def assert_healed(home: LoaderHome, undisturbed: dict[str, Any], names: set[str]
     assert files_of(home) == names
 
 
+@pytest.mark.long
 def test_a_load_killed_at_any_moment_ends_as_if_nothing_had_happened(
     tmp_path: Path, empty_warehouse: Path, killer: Callable[..., dict[str, Any]]
 ) -> None:

@@ -351,6 +351,7 @@ def kill(process: subprocess.Popen[str]) -> None:
     process.stdout.close()
 
 
+@pytest.mark.long
 def test_runs_killed_in_load_build_and_publish_end_like_an_undisturbed_one(
     example_home: Home, tmp_path: Path
 ) -> None:

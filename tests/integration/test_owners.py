@@ -226,6 +226,7 @@ def test_a_sync_makes_dropped_owners_visible_and_the_run_the_rest(home: Home) ->
     assert equals_full_refresh(home)
 
 
+@pytest.mark.long
 def test_owners_are_the_same_in_whatever_order_and_pieces_things_arrive(
     home: Home, tmp_path: Path
 ) -> None:

@@ -92,6 +92,7 @@ def kolkata(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     time.tzset()
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("kolkata")
 def test_rows_shuffled_over_ten_files_and_three_runs_on_a_host_elsewhere_give_the_same_marts(
     example_home: Home, tmp_path: Path

@@ -140,6 +140,7 @@ def test_a_span_that_is_none_is_refused_with_its_key(span: str, tmp_path: Path) 
         read_settings(config)
 
 
+@pytest.mark.long
 def test_detail_never_comes_back_when_the_span_grows(tmp_path: Path) -> None:
     later, earlier = (datetime.fromisoformat(f"2026-{month}-01") for month in ("03", "01"))
 
@@ -148,6 +149,7 @@ def test_detail_never_comes_back_when_the_span_grows(tmp_path: Path) -> None:
     assert read_detail_from(tmp_path) == later
 
 
+@pytest.mark.long
 def test_the_weekly_job_does_the_same_and_publishes(example_home: Home, tmp_path: Path) -> None:
     home = Home(example_home.copy(tmp_path / "home").path, LATER)
     before = money(home)

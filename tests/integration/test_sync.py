@@ -167,6 +167,7 @@ run_sync(read_runtime(config=home / "tollbook.yml", home=home, as_of=sys.argv[3]
 """
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("step", ["transform.remember_sync", "publish.publish"])
 def test_a_killed_sync_is_finished_by_the_next(home: Home, step: str) -> None:
     home.drop_rows("live.jsonl", [usage(1)])
