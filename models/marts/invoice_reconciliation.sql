@@ -148,9 +148,9 @@ reduced as (
     from attributed
 ),
 
--- A rest that is a rule's rate on all that is expected by now is its markup, if the rate holds for
--- every line of usage of the document: of a line of cents any rest is some rate. One that holds for
--- all of them is the better reason than an old price that one of them fits.
+-- A rest that is a rule's rate on all that is expected by now is its markup. Of a line of cents any
+-- rest is some rate, so for it the rate must hold for every line of usage of the document; one that
+-- holds for all of them is also the better reason than an old price that one of them fits.
 markable as (
     select
         reduced.invoice_line_id,
@@ -200,14 +200,25 @@ marked_up as (
         rates.markup_amount,
         rates.price_version_amount
     from rates
-    inner join documents
+    left join documents
         on
             rates.vendor = documents.vendor
             and rates.invoice_number = documents.invoice_number
             and rates.rule_id = documents.rule_id
+    where
+        documents.rule_id is not null
+        or (
+            rates.price_version_amount = 0
+            and abs(rates.rest_amount) > 10 * rates.rounding_limit
+            and abs(rates.rest_amount - rates.markup_amount)
+            <= rates.rounding_limit + 0.000000001
+        )
     qualify row_number() over (
         partition by rates.invoice_line_id
-        order by abs(rates.rest_amount - rates.markup_amount) asc, rates.rule_id asc
+        order by
+            documents.rule_id is null asc,
+            abs(rates.rest_amount - rates.markup_amount) asc,
+            rates.rule_id asc
     ) = 1
 ),
 
