@@ -13,6 +13,7 @@ from orchestration.warehouse.transform import model_docs, write_model_docs
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
 
 
+@pytest.mark.long
 def test_the_page_shows_the_models_of_the_project(tmp_path: Path) -> None:
     home = Home.create(tmp_path / "home")
     home.load_and_build()

@@ -95,6 +95,7 @@ def test_a_run_publishes_what_was_logged_and_finds_what_was_only_counted(
     assert gateway.raw(statuses) == settled + open_days
 
 
+@pytest.mark.long
 def test_a_gateway_without_traffic_is_not_stale_and_one_that_does_not_answer_is(
     gateway: Any, server: Any
 ) -> None:
@@ -124,6 +125,7 @@ def test_one_step_alone_asks_and_lands(gateway: Any, capsys: pytest.CaptureFixtu
     ) == [("extract", 1, "done"), ("extract live", 1, "done")]
 
 
+@pytest.mark.long
 def test_a_source_that_fails_is_named_and_the_rest_is_published(
     gateway: Any, server: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -144,6 +146,7 @@ def test_a_source_that_fails_is_named_and_the_rest_is_published(
     assert published(gateway, "select count(*) from marts.usage_records") == [(1,)]
 
 
+@pytest.mark.long
 def test_a_source_that_fails_where_there_is_no_news_fails_the_run(
     gateway: Any, server: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -393,6 +393,7 @@ def test_reviews_name_what_is_to_be_looked_at(story: Story) -> None:
     ]
 
 
+@pytest.mark.long
 def test_a_backup_restores_the_closed_month(story: Story, tmp_path: Path) -> None:
     """From landing, seeds and settings alone: every mart is the same, the closed month too."""
     backup, home = tmp_path / "backup", tmp_path / "new" / "home"
@@ -422,6 +423,7 @@ def test_a_backup_restores_the_closed_month(story: Story, tmp_path: Path) -> Non
     assert "name an empty --home" in twice.getvalue()
 
 
+@pytest.mark.long
 def test_a_rebuild_from_landing_mends_the_warehouse_and_says_what_was_wrong(
     story: Story, tmp_path: Path
 ) -> None:

@@ -183,6 +183,7 @@ def test_the_rewritten_warehouse_still_says_what_everything_is(
     assert forgetting.query(sql) == before
 
 
+@pytest.mark.long
 def test_what_a_source_sends_again_does_not_bring_the_person_back(
     forgetting: Home, tmp_path: Path
 ) -> None:
@@ -234,6 +235,7 @@ def test_a_kill_before_the_publish_is_finished_by_the_next_run(home: Home) -> No
     assert named_in(home.published, PERSON) == []
 
 
+@pytest.mark.long
 def test_a_person_nobody_knows_changes_nothing_but_is_noted(home: Home) -> None:
     before = home.marts()
 

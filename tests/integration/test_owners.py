@@ -193,6 +193,7 @@ def test_news_about_nobody_who_used_anything_rebuilds_nothing(home: Home) -> Non
     assert home.query("select count(*) from reference.teams") == [(3,)]
 
 
+@pytest.mark.long
 def test_an_exchange_rate_rebuilds_its_day(home: Home) -> None:
     scopes = SEEDS["account_scopes"] + "lab,litellm,key," + OLD + ",,managed,rule,2026-01-01,\n"
     write_seed(home, "account_scopes", scopes)
@@ -212,6 +213,7 @@ def test_an_exchange_rate_rebuilds_its_day(home: Home) -> None:
     assert equals_full_refresh(home)
 
 
+@pytest.mark.long
 def test_a_sync_makes_dropped_owners_visible_and_the_run_the_rest(home: Home) -> None:
     home.write("update marts.usage_records set error_type = null")
     assert home.run(full_refresh=True).status == "published"
@@ -248,6 +250,7 @@ def test_owners_are_the_same_in_whatever_order_and_pieces_things_arrive(
     assert differing(home.marts(), other.marts()) == []
 
 
+@pytest.mark.long
 def test_usage_lost_from_an_activity_mart_is_found(home: Home) -> None:
     with open_warehouse(home.runtime) as connection:
         sound = {each.check: each.passed for each in check_invariants(connection)}

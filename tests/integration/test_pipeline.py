@@ -213,12 +213,14 @@ def delivered(tmp_path_factory: pytest.TempPathFactory) -> Delivered:
     return Delivered(in_turn, home.marts(), other.marts(), touched_days, versions - 20, duplicates)
 
 
+@pytest.mark.long
 def test_deliveries_in_turn_equal_a_full_refresh_and_one_big_load(delivered: Delivered) -> None:
     """Late rows, restatements, a duplicate days later, and a price catalog after its time."""
     assert differing(delivered.in_turn, delivered.refreshed) == []
     assert differing(delivered.refreshed, delivered.at_once) == []
 
 
+@pytest.mark.long
 def test_deliveries_built_only_the_days_they_touched(delivered: Delivered) -> None:
     """Otherwise the comparison would be of full builds among themselves."""
     first, second, third, last = delivered.touched_days

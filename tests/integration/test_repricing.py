@@ -71,6 +71,7 @@ def equals_full_refresh(home: Home) -> bool:
     return differing(before, home.marts()) == []
 
 
+@pytest.mark.long
 def test_a_catalog_rebuilds_the_days_whose_prices_it_changes(home: Home) -> None:
     home.drop_prices("20261010", {"a": price(5e-06), "b": price(2e-06), "c": price(3e-06)})
     steps = home.load_and_build()
@@ -88,6 +89,7 @@ def test_a_catalog_rebuilds_the_days_whose_prices_it_changes(home: Home) -> None
     assert equals_full_refresh(home)
 
 
+@pytest.mark.long
 def test_a_catalog_of_the_past_rebuilds_the_past(home: Home) -> None:
     """Learned last, observed first: what was cast back is priced by it now."""
     home.drop_prices("20260901", {"a": price(9e-06), "b": price(2e-06), "c": price(3e-06)})
@@ -104,6 +106,7 @@ def test_a_catalog_of_the_past_rebuilds_the_past(home: Home) -> None:
     assert equals_full_refresh(home)
 
 
+@pytest.mark.long
 def test_a_context_met_first_is_priced_without_touching_others(home: Home) -> None:
     sets = home.query("select count(*) from marts.price_sets")[0][0]
     home.drop_rows("second.jsonl", [row(20, "c"), row(20, "b", tier="flex")])
@@ -116,6 +119,7 @@ def test_a_context_met_first_is_priced_without_touching_others(home: Home) -> No
     assert equals_full_refresh(home)
 
 
+@pytest.mark.long
 def test_a_context_goes_with_its_last_record(home: Home) -> None:
     """A correction says that the only calls of a on these days were of b."""
     corrected = [
@@ -129,6 +133,7 @@ def test_a_context_goes_with_its_last_record(home: Home) -> None:
     assert equals_full_refresh(home)
 
 
+@pytest.mark.long
 def test_days_to_reprice_survive_a_build_that_stopped(home: Home) -> None:
     """The sets are committed before the records; a kill in between must not leave old costs."""
     home.drop_prices("20261010", {"a": price(5e-06), "b": price(2e-06), "c": price(3e-06)})

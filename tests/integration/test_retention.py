@@ -66,6 +66,7 @@ def logs(home: Home) -> set[str]:
     return {path.name for path in (home.path / "landing" / "litellm_prod").iterdir()}
 
 
+@pytest.mark.long
 def test_old_records_lose_their_detail_and_keep_every_amount(retained: tuple[Home, Home]) -> None:
     before, after = retained
 
@@ -77,6 +78,7 @@ def test_old_records_lose_their_detail_and_keep_every_amount(retained: tuple[Hom
     assert len(list((after.path / "published" / "versions").glob("*.duckdb"))) == 1
 
 
+@pytest.mark.long
 def test_old_logs_leave_landing_and_prices_stay(retained: tuple[Home, Home]) -> None:
     before, after = retained
 
@@ -89,6 +91,7 @@ def test_old_logs_leave_landing_and_prices_stay(retained: tuple[Home, Home]) -> 
     assert after.query(files) == before.query(files)
 
 
+@pytest.mark.long
 def test_what_is_sent_again_comes_without_detail_and_is_known(
     retained: tuple[Home, Home], tmp_path: Path
 ) -> None:
@@ -107,6 +110,7 @@ def test_what_is_sent_again_comes_without_detail_and_is_known(
     assert set(differing(home.marts(), marts)) <= {"source_freshness", "exceptions"}
 
 
+@pytest.mark.long
 def test_a_home_says_how_much_is_overdue(retained: tuple[Home, Home]) -> None:
     before, after = retained
 

@@ -112,6 +112,7 @@ def test_a_build_of_every_day_is_left_to_the_run(home: Home) -> None:
     assert visible(home) == 1
 
 
+@pytest.mark.long
 def test_a_failed_hard_check_publishes_nothing(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     from orchestration.defs import steps
 
@@ -134,6 +135,7 @@ def test_a_failed_hard_check_publishes_nothing(home: Home, monkeypatch: pytest.M
         home.steps().publish()
 
 
+@pytest.mark.long
 def test_a_negative_cost_is_found_without_great_expectations(home: Home) -> None:
     from orchestration.warehouse.check_scope import EVERYTHING
     from orchestration.warehouse.expectations import check_hard
@@ -220,6 +222,7 @@ def definitions_of(home: Home) -> dg.Definitions:
     return build_code_location(runtime, resource).definitions
 
 
+@pytest.mark.long
 def test_days_are_built_again_from_the_user_interface(home: Home) -> None:
     good = home.marts()
     home.write(f"update marts.usage_records set list_cost = 1 where usage_date = '{DAY}'")

@@ -16,6 +16,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from integration.homes import Home
@@ -348,6 +349,7 @@ def build(home: Home) -> dict[str, Verdict]:
     return {request: Verdict(status, cost, code) for request, status, cost, code in found}
 
 
+@pytest.mark.long
 @settings(max_examples=2, derandomize=True, deadline=None, phases=[Phase.generate], database=None)
 @given(seed=st.integers(min_value=1, max_value=2**32))
 def test_list_costs_equal_the_oracles_and_a_newer_map_leaves_the_past_alone(seed: int) -> None:
@@ -387,6 +389,7 @@ def test_list_costs_equal_the_oracles_and_a_newer_map_leaves_the_past_alone(seed
     assert repriced
 
 
+@pytest.mark.long
 def test_a_better_fitting_name_in_a_newer_map_leaves_the_past_alone(tmp_path: Path) -> None:
     """`openai/m` priced the call when it was made; `m`, listed later, must not reprice it."""
     usage = Usage(

@@ -251,6 +251,7 @@ def build_ledger(home: Home) -> list[tuple[str, str, Decimal, Decimal]]:
         """)
 
 
+@pytest.mark.long
 @settings(max_examples=3, deadline=None, phases=(Phase.explicit, Phase.generate))
 @given(seed=st.integers(0, 2**32), arrivals=st.integers(0, 2**32))
 def test_however_events_arrive_the_ledger_is_what_happened(
