@@ -161,6 +161,7 @@ def test_failed_hard_check_stops_the_publish_and_readers_keep_the_last_version(
             "insert into marts.wallet_ledger by name select 'usage/w' as entry_id, "
             "'w' as wallet_id, 'a' as account_id, '2026-10' as billing_month, -1 as amount, "
             "'usage_debit' as entry_type, timestamp '2026-10-01' as occurred_at, "
+            "timestamp '2026-10-01' as happened_at, "
             "timestamp '2026-10-01' as window_from_at, 'USD' as currency, 0 as balance_after, "
             "false as has_payment, 'usage' as origin, true as is_wallet_known",
             "every_debit_is_booked_once",
