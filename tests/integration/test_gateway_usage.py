@@ -16,6 +16,7 @@ from fixtures.gateway_exports import (
     BIFROST,
     CANONICAL_PRESETS,
     CLOUDFLARE,
+    GATEWAY_SOURCES,
     GENERATION,
     HELICONE,
     KONG,
@@ -35,23 +36,16 @@ from orchestration.warehouse.connection import open_warehouse
 from orchestration.warehouse.retry import retry_quarantine
 
 PROMPT, RAW_KEY = "CANARY-PROMPT-7f3a", "sk-CANARYrawkeyofgateway1"
-SOURCES = """sources:
-  - {name: vercel, kind: gateway_usage}
-  - {name: portkey, kind: gateway_usage}
-  - {name: helicone, kind: gateway_usage}
-  - {name: kong, kind: gateway_usage}
-  - {name: bifrost, kind: gateway_usage}
-  - {name: otel_genai, kind: gateway_usage}
-  - {name: openrouter, kind: openrouter_generations}
-  - {name: openrouter_days, kind: openrouter_activity, gateway: openrouter}
-  - {name: cloudflare, kind: cloudflare_ai_gateway}
-  - {name: routic, kind: gateway_usage}
+SOURCES = (
+    GATEWAY_SOURCES
+    + """  - {name: routic, kind: gateway_usage}
   - {name: routic_billing, kind: gateway_usage, gateway: routic, preset: routic, source_priority: 1}
   - {name: routero, kind: gateway_usage}
   - {name: routor, kind: gateway_usage}
   - {name: enterprise_router, kind: gateway_usage}
   - {name: flatkey, kind: gateway_usage}
 """
+)
 PRICES = {
     "gpt-4o-mini": {
         "litellm_provider": "openai",

@@ -6,6 +6,7 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
+from fixtures.gateway_exports import GATEWAY_SOURCES
 from integration.homes import REPOSITORY, Home, query
 
 CONFIG = """\
@@ -193,18 +194,6 @@ def test_the_day_costs_what_its_systems_say(home: Home) -> None:
     assert differing == {"img-syn-0001": (Decimal("0.03375"), Decimal("0.03193"))}
 
 
-GATEWAYS = """\
-sources:
-  - {name: vercel, kind: gateway_usage}
-  - {name: portkey, kind: gateway_usage}
-  - {name: helicone, kind: gateway_usage}
-  - {name: kong, kind: gateway_usage}
-  - {name: bifrost, kind: gateway_usage}
-  - {name: otel_genai, kind: gateway_usage}
-  - {name: openrouter, kind: openrouter_generations}
-  - {name: openrouter_days, kind: openrouter_activity, gateway: openrouter}
-  - {name: cloudflare, kind: cloudflare_ai_gateway}
-"""
 # Folder of landing, the sample, and what it holds: rows, or input, cached and output tokens of its
 # one call and the charge; tokens that a gateway does not tell apart are unknown.
 OF_GATEWAYS = (
@@ -230,7 +219,7 @@ OTHERS = (
 @pytest.mark.shared
 def test_the_sample_of_every_gateway_is_read_by_its_preset(shared: Path, tmp_path: Path) -> None:
     home = Home(tmp_path, as_of="2026-10-08T00:00:00Z")
-    (home.path / "tollbook.yml").write_text(GATEWAYS)
+    (home.path / "tollbook.yml").write_text(GATEWAY_SOURCES)
     for folder, name, _ in (*OF_GATEWAYS, *OTHERS):
         home.drop(f"{folder}/{Path(name).name}", (shared / "samples" / name).read_bytes())
 
