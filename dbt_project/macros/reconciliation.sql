@@ -171,8 +171,16 @@ tiered as (
                 ) = 0
                 then excess_before_cache - cache_split_quantity
             else 0
-        end as service_tier_quantity
+        end as service_tier_quantity,
+        -- Of one tier, it moved between lines of one model that have a price each.
+        coalesce(
+            min(service_tier) over moving = max(service_tier) over moving
+            and min(is_batch) over moving = max(is_batch) over moving
+            and min(unit_price) over moving < max(unit_price) over moving,
+            false
+        ) as is_between_prices
     from cached
+    window moving as (partition by family, model, unit)
 ),
 
 untiered as (
@@ -541,11 +549,12 @@ repriced as (
 explained as (
     select
         * exclude (moved_tier_amount, price_amount),
-        coalesce(moved_tier_amount, 0)
+        case when is_between_prices then 0 else coalesce(moved_tier_amount, 0) end
         + case when price_cause = 'service_tier' then price_amount else 0 end
             as service_tier_amount,
         case when price_cause = 'context_band' then price_amount else 0 end as context_band_amount,
-        case when price_cause = 'price_version' then price_amount else 0 end
+        case when is_between_prices then coalesce(moved_tier_amount, 0) else 0 end
+        + case when price_cause = 'price_version' then price_amount else 0 end
             as price_version_amount,
         -- What has no price of ours is explained by that, as far as its quantity is the vendor's.
         case
@@ -609,7 +618,7 @@ explained as (
                 {%- if part == "amount" %}
                 else greatest(least({{ mark }}, {{ basis }}_amount), 0)
                 {%- else %}
-                else cast({{ basis }}_{{ part }} * greatest(least({{ mark }}, {{ basis }}_amount), 0) / {{ basis }}_amount as decimal(38, 18))
+                else {{ converted(basis ~ "_" ~ part, "cast(greatest(least(" ~ mark ~ ", " ~ basis ~ "_amount), 0) / " ~ basis ~ "_amount as decimal(18, 12))") }}
                 {%- endif %}
             end
         {%- if part == "quantity" %}
@@ -618,7 +627,7 @@ explained as (
         when {{ mark }} >= {{ basis }}_quantity then {{ basis }}_{{ part }}
         when {{ basis }}_{{ part }} = {{ sliced_cost(basis ~ "_quantity", "priced_at") }}
             then {{ sliced_cost("(" ~ mark ~ ")", "priced_at") }}
-        else cast({{ basis }}_{{ part }} * ({{ mark }}) / {{ basis }}_quantity as decimal(38, 18))
+        else {{ converted(basis ~ "_" ~ part, "cast((" ~ mark ~ ") / " ~ basis ~ "_quantity as decimal(18, 12))") }}
         {%- endif %}
     end
 {%- endmacro %}

@@ -76,7 +76,9 @@ mapped as (
             * cast(coalesce(matched.unit_size, lines.unit_size) as decimal(12, 0))
             as decimal(26, 6)
         ) as quantity,
+        -- A report that is not asked for line items names none, and hides nothing by that.
         lines.unit is not null
+        or lines.line_item = ''
         or lines.line_kind <> 'usage'
         or matched.line_item is not null as is_mapped,
         lines.is_complete,

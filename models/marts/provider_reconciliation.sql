@@ -209,12 +209,23 @@ charged as (
 
 settled as (
     select
-        * exclude (left_amount, charged_cause, missing_usage_amount, bypass_traffic_amount),
+        * exclude (
+            left_amount, charged_cause, missing_usage_amount, bypass_traffic_amount,
+            rounding_amount
+        ),
+        -- Providers print some decimals of a day's cost, or a binary float of it.
+        case
+            when charged_cause is null and abs(left_amount) <= 10 * {{ dust() }} then left_amount
+            else 0
+        end as rounding_amount,
         {% for cause in ["missing_usage", "bypass_traffic"] -%}
         {{ cause }}_amount + case when charged_cause = '{{ cause }}' then left_amount else 0 end
             as {{ cause }}_amount,
         {% endfor -%}
-        case when charged_cause is null then left_amount else 0 end as unexplained_amount
+        case
+            when charged_cause is null and abs(left_amount) > 10 * {{ dust() }} then left_amount
+            else 0
+        end as unexplained_amount
     from charged
 ),
 

@@ -215,6 +215,12 @@ def _read_name(text: str, _column: SeedColumn, cells: dict[str, str]) -> str:
     return without_secrets(text)
 
 
+def _read_provider(text: str, _column: SeedColumn, _cells: dict[str, str]) -> str:
+    """The name that usage has: people write what their gateway calls the provider."""
+    word = without_secrets(text).lower()
+    return next((name for name, begins in _PROVIDERS if word.startswith(begins)), word)
+
+
 def _read_key(text: str, _column: SeedColumn, _cells: dict[str, str]) -> str:
     return read_key_id(text)[0] or ""
 
@@ -283,9 +289,19 @@ def _read_boolean(text: str, _column: SeedColumn, _cells: dict[str, str]) -> boo
     return text.lower() == "true"
 
 
+# As the macro provider_name has them.
+_PROVIDERS = (
+    ("azure", ("azure",)),
+    ("google", ("gemini", "google", "palm", "vertex_ai")),
+    ("aws", ("aws", "amazon", "bedrock", "sagemaker")),
+    ("openai", ("text-completion-openai",)),
+    ("anthropic", ("anthropic_text",)),
+)
+
 _READERS: dict[str, Callable[[str, SeedColumn, dict[str, str]], Any]] = {
     "text": _read_name,
     "key": _read_key,
+    "provider": _read_provider,
     "choice": _read_choice,
     "currency": _read_currency,
     "zone": _read_zone,

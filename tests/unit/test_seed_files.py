@@ -206,6 +206,20 @@ def test_a_raw_key_is_hashed_at_the_door(tmp_path: Path) -> None:
     assert raw not in owners.to_csv() + scopes.to_csv() + str(owners.problems)
 
 
+def test_a_provider_has_one_name_however_gateways_call_it(tmp_path: Path) -> None:
+    names = ("gemini", "vertex_ai", "Bedrock", "azure_ai", "openai", "mistral")
+    rows = "".join(f"p-{name},{name},m-{name},USD,UTC,2026-01-01\n" for name in names)
+
+    seed = read(
+        tmp_path,
+        "provider_accounts",
+        f"provider_account_id,provider,model_id,currency,time_zone,valid_from_date\n{rows}",
+    )
+
+    found = [values["provider"] for _, values in seed.rows]
+    assert found == ["google", "google", "aws", "azure", "openai", "mistral"]
+
+
 def test_a_scope_of_an_account_nobody_described_is_left_out(tmp_path: Path) -> None:
     (tmp_path / "accounts.csv").write_text("account_id,name,currency,time_zone\na,A,USD,UTC\n")
     (tmp_path / "account_scopes.csv").write_text(

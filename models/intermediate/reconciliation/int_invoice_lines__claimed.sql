@@ -238,7 +238,8 @@ pairs as (
         leaders.dated_at,
         leaders.invoice_number,
         leaders.line_no,
-        leaders.vendor
+        leaders.vendor,
+        abs(numbered.unit_price - leaders.asked_price) as price_distance
     from numbered
     inner join leaders
         on
@@ -274,12 +275,13 @@ pairs as (
 ),
 
 claims as (
-    select * exclude (said, dated_at, invoice_number, line_no, vendor)
+    select * exclude (said, dated_at, invoice_number, line_no, vendor, price_distance)
     from pairs
     qualify row_number() over (
         partition by atom_number
         order by
-            is_strict desc, said desc, dated_at asc, invoice_number asc, line_no asc, vendor asc
+            is_strict desc, said desc, dated_at asc, invoice_number asc, vendor asc,
+            price_distance asc nulls last, line_no asc
     ) = 1
 ),
 

@@ -55,9 +55,15 @@ keyed as (
             partition by lines.leader_id order by lines.line_no
             rows between unbounded preceding and 1 preceding
         ), 0) as alike_before,
-        -- The last of lines alike bears what all of them were rounded by.
+        -- The last of lines alike bears what all of them were rounded by. A vendor who rounds the
+        -- total alone is half a unit off with all lines together, and prints some decimals of each.
         case
-            when lines.invoice_rounding <> 'line' then 0
+            when lines.invoice_rounding = 'none' then {{ dust() }}
+            when lines.invoice_rounding = 'invoice'
+                then cast({{ half_minor_unit('lines.currency') }} as decimal(18, 9)) * cast(
+                    1.0 / count(*) over (partition by lines.vendor, lines.invoice_number)
+                    as decimal(18, 9)
+                )
             when
                 lines.line_no = max(lines.line_no) over (partition by lines.leader_id)
                 then {{ half_minor_unit('lines.currency') }}

@@ -296,12 +296,26 @@ read as (
             and billed.description = matched.description
 ),
 
+-- Lines that name nothing stand for everything of their days, project and key, if no other line of
+-- usage of the document names anything and none of them is about the same days.
+said as (
+    select
+        *,
+        has_pattern or model is not null or unit is not null as names_something,
+        lag(to_date) over (
+            partition by vendor, invoice_number, line_kind, provider_project_id, api_key_id
+            order by from_date, to_date, line_no
+        ) > from_date as is_overlapping
+    from read
+),
+
 counted as (
     select
         *,
-        count(*) filter (where line_kind = 'usage') over (partition by vendor, invoice_number)
-            as usage_lines
-    from read
+        bool_or(
+            line_kind = 'usage' and (names_something or coalesce(is_overlapping, false))
+        ) over (partition by vendor, invoice_number) as is_beside_others
+    from said
 ),
 
 measured as (
@@ -331,8 +345,7 @@ measured as (
         provider_project_id,
         api_key_id,
         amount,
-        -- A line that names nothing stands for everything if it is alone; else nobody knows.
-        has_pattern or model is not null or unit is not null or usage_lines = 1
+        names_something or not is_beside_others
         or line_kind <> 'usage' or gateway is not null as is_mapped,
         -- A quantity of nothing in particular (1 month) counts nothing.
         case
@@ -515,17 +528,59 @@ placed as (
     from recognized
 ),
 
-final as (
+{%- set alike = [
+    "vendor", "invoice_number", "line_part", "line_kind", "is_mapped", "matched_project_id",
+    "matched_api_key_id", "model", "unit", "service_tier", "is_batch", "from_date", "to_date",
+] %}
+
+-- A price that changed within the days may be billed on two lines, one at each price.
+asked as (
     select
         *,
+        coalesce(
+            unit_price,
+            case when quantity <> 0 then try_cast(amount / quantity as decimal(38, 18)) end
+        ) as asked_price
+    from placed
+),
+
+lagged as (
+    select
+        *,
+        lag(asked_price) over (
+            partition by {{ alike | join(", ") }} order by asked_price, line_no
+        ) as lower_price
+    from asked
+),
+
+stepped as (
+    select
+        * exclude (lower_price),
+        coalesce(
+            asked_price > 1.02 * cast(lower_price as double)
+            and cast(asked_price - lower_price as double) * cast(quantity as double) > 0.02,
+            false
+        ) as is_next_price
+    from lagged
+),
+
+leveled as (
+    select
+        * exclude (is_next_price),
+        count(*) filter (where is_next_price) over (
+            partition by {{ alike | join(", ") }} order by asked_price, line_no
+        ) as price_level
+    from stepped
+),
+
+final as (
+    select
+        * exclude (price_level),
         first_value(invoice_line_id) over (
-            partition by
-                vendor, invoice_number, line_part, line_kind, is_mapped, matched_project_id,
-                matched_api_key_id, model, unit, service_tier, is_batch, from_date, to_date,
-                quantity is null
+            partition by {{ alike | join(", ") }}, price_level, quantity is null
             order by line_no
         ) as leader_id
-    from placed
+    from leveled
 )
 
 select * from final

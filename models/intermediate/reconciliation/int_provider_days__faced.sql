@@ -191,7 +191,8 @@ theirs as (
         case when stated.kind = 'cost' and stated.is_bypass then stated.quantity end
             as cost_bypass_quantity,
         stated.line_kind,
-        stated.line_kind <> 'usage' or stated.unit is not null as is_mapped
+        stated.line_kind <> 'usage' or stated.unit is not null as is_mapped,
+        stated.line_kind = 'usage' and stated.unit is null and stated.line_item = '' as is_nameless
     from stated
     left join days
         on
@@ -238,7 +239,8 @@ summed as (
             as unit_price,
         max(context_band) as context_band,
         min(line_kind) as line_kind,
-        bool_and(is_mapped) as is_mapped
+        bool_and(is_mapped) as is_mapped,
+        coalesce(bool_and(is_nameless), false) as is_nameless
     from together
     group by
         provider_date, provider_account_id, provider_project_id, model, unit, service_tier,
@@ -354,7 +356,7 @@ window_prices as (
     having count(distinct prices.unit_price) > 1 and count(distinct prices.list_rank) = 1
 ),
 
-final as (
+asked as (
     select
         covered.* exclude (unit_price),
         window_prices.window_prices,
@@ -365,6 +367,42 @@ final as (
     from covered
     left join listed on covered.row_id = listed.row_id
     left join window_prices on covered.row_id = window_prices.row_id
+),
+
+-- A cost of a whole project and day stands for all that was used there: each slice has of it what
+-- its usage comes to, and what that leaves stays on the row that names nothing.
+weighed as (
+    select
+        *,
+        case
+            when unit is null or unit = 'requests' or line_kind <> 'usage' then null
+            when usage_quantity is null or usage_quantity = gateway_quantity then gateway_amount
+            else {{ sliced_cost('usage_quantity', 'unit_price') }}
+        end as share_amount,
+        bool_or(is_nameless) over parties
+        and not bool_or(
+            line_kind = 'usage' and not is_nameless and cost_amount is not null
+        ) over parties as is_of_nameless
+    from asked
+    window parties as (
+        partition by provider_date, provider_account_id, provider_project_id, currency
+    )
+),
+
+final as (
+    select
+        * exclude (cost_amount, share_amount, is_nameless, is_of_nameless),
+        case
+            when not is_of_nameless or line_kind <> 'usage' then cost_amount
+            when is_nameless
+                then cost_amount - coalesce(sum(share_amount) over (
+                    partition by
+                        provider_date, provider_account_id, provider_project_id, currency,
+                        is_of_nameless
+                ), 0)
+            else share_amount
+        end as cost_amount
+    from weighed
 )
 
 select * from final
