@@ -18,6 +18,7 @@ from accuracy.world import (
     CHANGE_AT,
     DAYS,
     LARGE_MODELS,
+    LONG,
     MILLION,
     MONTH_START,
     Call,
@@ -60,6 +61,7 @@ class Line:
     quantity: int | None = None
     columns: dict[str, Any] = field(default_factory=dict)
     number: int = 0
+    digits: Decimal = CENT
 
     @property
     def exact(self) -> Decimal:
@@ -69,7 +71,7 @@ class Line:
     @property
     def amount(self) -> Decimal:
         """What it bills."""
-        return self.exact.quantize(CENT, ROUND_HALF_UP)
+        return self.exact.quantize(self.digits, ROUND_HALF_UP)
 
     @property
     def truth(self) -> dict[str, Decimal]:
@@ -90,9 +92,15 @@ class Invoice:
     tax: Decimal = Decimal(0)
     credit: Decimal = Decimal(0)
 
+    @property
+    def rounding(self) -> Decimal:
+        """What the total has more than the lines."""
+        total = sum((line.amount for line in self.lines), Decimal(0))
+        return total.quantize(CENT, ROUND_HALF_UP) - total
+
     def document(self) -> dict[str, Any]:
         """As the vendor sends it."""
-        total = sum((line.amount for line in self.lines), Decimal(0))
+        total = sum((line.amount for line in self.lines), Decimal(0)) + self.rounding
         if self.tax or self.credit:
             head = {"subtotal": total, "tax": self.tax, "credits_applied": self.credit}
             total += self.tax - self.credit
@@ -123,6 +131,7 @@ class Contract:
     recorded: list[Call] = field(default_factory=list)
     billed: list[Call] = field(default_factory=list)
     discount: Decimal = Decimal(0)
+    rounding: str = "line"
     vendor: str = ""
     kind: str = ""
     invoices: list[Invoice] = field(default_factory=list)
@@ -166,6 +175,15 @@ class Contract:
         if made.ended_at.date() != made.at.date():
             return replace(made, at=made.at - timedelta(minutes=10))
         return made
+
+    def short_call(self) -> Call:
+        """A call whose input is not long, each part of it more than a cent all the same."""
+        rng = self.world.rng
+        return self.call(
+            uncached=rng.randrange(20_000, 80_000),
+            cached=rng.randrange(60_000, 110_000),
+            output=rng.randrange(5_000, 60_000),
+        )
 
     def row(self, call: Call, **changes: Any) -> dict[str, Any]:
         """What the gateway writes of a call that went to this contract."""
@@ -323,20 +341,24 @@ def draw(world: World, *, layouts: Iterable[str] = COUNTING, **changes: Any) -> 
     return contract
 
 
+def _line_of(invoice: Invoice, call: Call, part: str) -> Line:
+    """The line that bills a part of a call, which may be one of its day."""
+    day = f"{call.at:%Y-%m-%d}"
+    return next(
+        line
+        for line in invoice.lines
+        if line.part in (None, (call.model, call.tier, part))
+        and line.columns.get("service_start", day) == day
+    )
+
+
 def _add(invoice: Invoice, calls: Iterable[Call], cause: str, sign: int, of: Contract) -> None:
     """Put a cause on the lines that calls are billed on."""
     for call in calls:
         for part, count in call.parts.items():
             if count:
                 amount = sign * count * call.prices[part] / MILLION * of.rate(call)
-                line = next(
-                    line
-                    for line in invoice.lines
-                    if line.part in (None, (call.model, call.tier, part))
-                    and line.columns.get("service_start", f"{call.at:%Y-%m-%d}")
-                    == f"{call.at:%Y-%m-%d}"
-                )
-                line.causes[cause] += amount
+                _line_of(invoice, call, part).causes[cause] += amount
 
 
 MONTHLY = ("parts", "columns", "thousands")
@@ -630,6 +652,49 @@ def ended_price(world: World, code: str) -> None:
     invoice.fault = code
 
 
+def days_at_ended_price(world: World, code: str) -> None:
+    """An invoice by day, of which the days after a change have the price before it."""
+    contract = draw(world, layouts=("days",), model="gpt-5-mini")
+    contract.happen(contract.call(at=CHANGE_AT + timedelta(days=3, hours=world.rng.randrange(9))))
+    invoice = contract.invoice()
+    for call in contract.billed:
+        for part, count in call.parts.items():
+            more = BEFORE[call.model, call.tier][part] - call.prices[part]
+            if count and more:
+                amount = count * more / MILLION
+                _line_of(invoice, call, part).causes["price_version"] += amount
+    invoice.fault = code
+
+
+def other_band(world: World, code: str) -> None:
+    """Long calls billed at the price of short ones, or short ones at that of long ones."""
+    contract = draw(
+        world, layouts=("parts", "thousands", "columns", "days"), model="claude-sonnet-4"
+    )
+    is_long = world.rng.random() < 0.5
+    if not is_long:
+        contract.forget()
+        for _ in range(3):
+            contract.happen(contract.short_call())
+    invoice = contract.invoice()
+    for call in contract.billed:
+        billed = BEFORE[call.model, "standard"] if is_long else LONG[call.model]
+        for part, count in call.parts.items():
+            if count:
+                amount = count * (billed[part] - call.prices[part]) / MILLION
+                _line_of(invoice, call, part).causes["context_band"] += amount
+    invoice.fault = code
+
+
+def rounded_otherwise(world: World, code: str) -> None:
+    """Lines of six decimals, and a total that the vendor rounds to the cent."""
+    contract = draw(world, layouts=(*COUNTING, *AMOUNTS), rounding="invoice")
+    invoice = contract.invoice()
+    for line in invoice.lines:
+        line.digits = Decimal("0.000001")
+    invoice.fault = code
+
+
 def committed(world: World, code: str) -> None:
     """A line of a yearly commitment."""
     contract = draw(world, layouts=(*COUNTING, *AMOUNTS))
@@ -857,6 +922,8 @@ PLANTS: dict[str, Callable[[World, str], None]] = {
     "billed_at_other_tier": other_tier,
     "billed_without_price": without_price,
     "ended_price": ended_price,
+    "other_band": other_band,
+    "rounded_otherwise": rounded_otherwise,
     "commitment": committed,
     "reseller": marked_up,
     "invented_price": invented_price,

@@ -8,6 +8,7 @@ from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
+from accuracy import contracts
 from accuracy.world import (
     AFTER,
     BEFORE,
@@ -130,8 +131,9 @@ def shared_key(world: World, code: str) -> None:
 
 
 def old_price(world: World, code: str) -> None:
-    """The provider's invoice bills a month at a price that ended in its middle."""
+    """The month's invoice, and others by day, bill at a price that ended in the month's middle."""
     if world.is_billed_at_old_price:
+        contracts.days_at_ended_price(world, code)
         return
     world.is_billed_at_old_price = True
     world.late_causes.append(code)
@@ -158,7 +160,7 @@ def other_tokens(world: World, code: str) -> None:
 
 def wrong_spend(world: World, code: str) -> None:
     """The gateway charged twice what the tokens cost."""
-    call = world.call()
+    call = world.call(at=world.some_other_day(code))
     world.log(call, spend=call.cost * 2)
     world.app.append(world.app_row(call))
     world.bill(call)
@@ -184,17 +186,18 @@ def unknown_key(world: World, code: str) -> None:
 
 
 def without_key(world: World, code: str) -> None:
-    """A call without a key, which nobody owns."""
-    call = world.call()
+    """A call without a key, which nobody owns: an exception of each month."""
+    call = world.call(at=world.some_other_month(code, first=10))
     world.log(call, api_key="", team_id="")
     world.app.append(world.app_row(call, api_key_id=None))
-    world.bill(call)
-    world.expect(code, "missing_owner", "no_key", call.cost)
+    if call.at >= MONTH_START:
+        world.bill(call)
+    world.expect(code, "missing_owner", "no_key", call.cost, f"{call.at:%Y-%m}")
 
 
 def other_tier(world: World, code: str) -> None:
     """A priority call by a key that may use standard and batch alone."""
-    call = world.call(tier="priority")
+    call = world.call(tier="priority", at=world.some_other_day(code))
     world.happen(call)
     usual = cost_of(call.parts, (AFTER if call.at >= CHANGE_AT else BEFORE)[call.model, "standard"])
     subject = f"{call.key.id}/priority/{call.at:%Y-%m-%d}"
@@ -222,7 +225,7 @@ def without_quantity(world: World, code: str) -> None:
 
 def backwards(world: World, code: str) -> None:
     """A call that ended before it began."""
-    call = world.call()
+    call = world.call(at=world.some_other_day(code))
     world.log(call, endTime=written(call.at - timedelta(seconds=40)))
     world.app.append(world.app_row(call))
     world.bill(call)
@@ -232,7 +235,8 @@ def backwards(world: World, code: str) -> None:
 def shadow_project(world: World, code: str) -> None:
     """Calls that went around the gateway, from a project it has no record of."""
     call = world.call()
-    project = f"proj_{world.name}_shadow"
+    project = f"{world.project}_shadow{len(world.shadow_projects)}"
+    world.shadow_projects.append(project)
     world.bill(call, project)
     world.expect(code, "bypass_traffic", project, call.cost)
     world.miss(code, "bypass_traffic", call)

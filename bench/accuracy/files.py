@@ -20,6 +20,7 @@ from accuracy.world import (
     BEFORE,
     CHANGE_AT,
     DAYS,
+    LONG,
     MILLION,
     MONTH_START,
     Call,
@@ -98,9 +99,10 @@ def write_settings(home: Path, worlds: Sequence[World]) -> None:
 
 
 def write_quiet(home: Path, world: World) -> None:
-    """What a source brought before it fell silent."""
-    path = home / "landing" / f"{world.name}_quiet" / "log.jsonl"
-    _write(path, _lines(world.stale_rows))
+    """What sources brought before they fell silent."""
+    for number, rows in enumerate(world.stale_rows):
+        path = home / "landing" / f"{world.name}_quiet{number}" / "log.jsonl"
+        _write(path, _lines(rows))
 
 
 def _write_prepaid(landing: Path, prepaid: Prepaid) -> None:
@@ -358,6 +360,9 @@ def _catalog(prices: dict[tuple[str, str], dict[str, Decimal]]) -> dict[str, Any
         for part, price in parts.items():
             suffix = {"standard": "", "batch": "_batches"}.get(tier, f"_{tier}")
             entries[model][ours[part] + suffix] = price / MILLION
+    for model, parts in LONG.items():
+        for part, price in parts.items():
+            entries[model][f"{ours[part]}_above_200k_tokens"] = price / MILLION
     for name, dated in DATED.items():
         entries[dated] = entries[name]
     entries["text-embedding-3-small"]["mode"] = "embedding"
@@ -395,7 +400,7 @@ def _seeds(worlds: Sequence[World]) -> dict[str, Rows]:
             "valid_from_date": "2026-01-01",
         }
         providers.append({**contract, "gateway": world.gateway, "provider_project_id": ""})
-        for project in (world.project, f"{world.project}_shadow"):
+        for project in (world.project, *world.shadow_projects):
             providers.append({**contract, "gateway": "", "provider_project_id": project})
         for each in world.contracts:
             providers += _contract_rows(each)
@@ -569,7 +574,7 @@ def _contract_rows(contract: Contract) -> Rows:
         "provider": contract.provider,
         "currency": contract.currency,
         "time_zone": contract.zone,
-        "invoice_rounding": "line",
+        "invoice_rounding": contract.rounding,
         "valid_from_date": "2026-01-01",
     }
     found = (
@@ -618,7 +623,12 @@ def _fx_rates() -> Rows:
 
 
 def _settings(worlds: Sequence[World]) -> str:
-    lines = ["sources:", "  - {name: price_catalog, kind: price_catalog}"]
+    # One thread: another home is judged at the same time.
+    lines = [
+        "warehouse: {threads: 1}",
+        "sources:",
+        "  - {name: price_catalog, kind: price_catalog}",
+    ]
     for world in worlds:
         name = world.name
         lines += [
@@ -632,13 +642,16 @@ def _settings(worlds: Sequence[World]) -> str:
             f"  - {{name: {name}_edge, kind: gateway_counts, gateway: {world.gateway}}}",
             f"  - {{name: {name}_pages, kind: openai_admin, api_key: '${{BENCH_KEY}}', "
             "interval: 100000h}",
-            f"  - {{name: {name}_quiet, kind: litellm_spend_logs, gateway: {world.gateway}, "
-            "interval: 1h}",
             f"  - {{name: {name}_router, kind: gateway_usage, preset: routic, "
             f"gateway: {name}_router}}",
             f"  - {{name: {name}_history, kind: wallet_transactions, gateway: {name}_router}}",
             f"  - {{name: {name}_stripe, kind: stripe, interval: 100000h}}",
             f"  - {{name: {name}_requests, kind: recharge_requests}}",
+        ]
+        lines += [
+            f"  - {{name: {name}_quiet{number}, kind: litellm_spend_logs, "
+            f"gateway: {world.gateway}, interval: 1h}}"
+            for number in range(len(world.stale_rows))
         ]
     return "\n".join(lines) + "\n"
 

@@ -32,7 +32,7 @@ def _asked_prices(call: Call, model: str) -> dict[str, Decimal]:
 
 
 def _fall_back(world: World, code: str, asked: str, served: str) -> None:
-    call = world.call(model=served)
+    call = world.call(model=served, at=world.some_other_day(code))
     row = log_row(call)
     row["metadata"] |= {"attempted_fallbacks": 1, "original_model_group": asked}
     world.rows.append(row)
@@ -90,7 +90,10 @@ def more_cached_than_sent(world: World, code: str) -> None:
 
 def free_of_charge(world: World, code: str) -> None:
     """A call for which the gateway charged nothing although it has a price."""
-    call = world.call()
+    model = f"{world.name}-gratis-{world.new_id()[-5:]}"
+    prices = {"input": Decimal(2), "cached": Decimal("0.2"), "output": Decimal(8)}
+    world.priced[model] = prices
+    call = world.call(model=model, own_prices=prices, cached=0)
     world.log(call, spend=Decimal(0))
     world.app.append(world.app_row(call))
     world.bill(call)
@@ -111,12 +114,14 @@ def without_rate(world: World, code: str) -> None:
     """A call of an account in a currency into which there is no rate."""
     key = world.new_key("foreign", team=2)
     world.foreign_keys.append(key)
-    call = world.call(key=key)
+    call = world.call(key=key, at=world.some_other_month(code, first=10))
     world.rows.append(log_row(call))
     world.recorded.append(call)
     world.app.append(world.app_row(call))
-    world.bill(call)
-    world.expect(code, "currency_mismatch", f"{world.gateway}/USD", call.cost)
+    if call.at >= MONTH_START:
+        world.bill(call)
+    month = f"{call.at:%Y-%m}"
+    world.expect(code, "currency_mismatch", f"{world.gateway}/USD", call.cost, month)
 
 
 def in_euros(world: World) -> None:
@@ -296,11 +301,10 @@ def _prepaid(world: World) -> Prepaid:
 
 
 def late_usage(world: World, code: str) -> None:
-    """A call of September, which is closed."""
-    key = world.closed_key
-    call = world.call(key=key, at=MONTH_START - timedelta(days=world.rng.randrange(2, 9)))
+    """A call of a month that is closed."""
+    call = world.call(key=world.closed_key, at=world.some_other_month(code, first=9))
     world.rows.append(log_row(call))
-    world.expect(code, "late_after_close", f"{world.name}-closed/2026-09", call.cost)
+    world.expect(code, "late_after_close", f"{world.name}-closed/{call.at:%Y-%m}", call.cost)
 
 
 def broken_chain(world: World, code: str) -> None:
@@ -325,19 +329,22 @@ def _new_day(world: World) -> datetime:
 
 def stale_source(world: World, code: str) -> None:
     """A source that brought nothing for a day."""
-    if world.stale_at is not None:
-        return
     # All sources fall silent together: every load of a home takes seconds.
     hours = 27
     world.stale_at = datetime(2026, 11, 12, tzinfo=MONTH_START.tzinfo) - timedelta(hours=hours + 3)
     spent = Decimal(0)
+    rows = []
     for number in range(7):
         at = world.stale_at - timedelta(days=number, minutes=world.rng.randrange(10, 300))
-        call = world.call(at=at, model="gpt-5", uncached=0, cached=0, output=16_800)
-        world.stale_rows.append(log_row(call))
+        # Other tokens than those of another source, for equal calls would be doubled ones.
+        tokens = 16_800 + 168 * len(world.stale_rows)
+        call = world.call(at=at, model="gpt-5", uncached=0, cached=0, output=tokens)
+        rows.append(log_row(call))
         spent += call.cost
     amount = spent / 168 * hours
-    world.expect(code, "source_stale", f"{world.name}_quiet", amount)
+    source = f"{world.name}_quiet{len(world.stale_rows)}"
+    world.stale_rows.append(rows)
+    world.expect(code, "source_stale", source, amount)
 
 
 PLANTS: dict[str, Callable[[World, str], None]] = {

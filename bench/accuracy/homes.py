@@ -59,6 +59,7 @@ def _plant(world: World, prepaid: wallets.Prepaid, code: str) -> None:
         of_world[code](world, code)
     else:
         wallets.PLANTS[code](prepaid, code)
+    world.planted[code] += 1
 
 
 def _plant_likes(world: World, prepaid: wallets.Prepaid) -> None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -76,10 +76,10 @@ def found_in(home: Path) -> list[dict[str, Any]]:
 
 def expected_of(world: World) -> list[Finding]:
     """What is to be found in a world: planted faults of one subject together are one exception."""
-    together: dict[tuple[str, str], list[Finding]] = defaultdict(list)
+    together: dict[tuple[str, str, str | None], list[Finding]] = defaultdict(list)
     of_all = [*_of_invoice(world), *_of_contracts(world), *_of_days(world), *_of_spend(world)]
     for each in [*world.findings, *of_all]:
-        together[each.exception_type, each.subject].append(each)
+        together[each.exception_type, each.subject, each.month].append(each)
     return [_one(group) for group in together.values()]
 
 
@@ -87,14 +87,17 @@ def _one(group: list[Finding]) -> Finding:
     known = [each.amount for each in group if each.amount is not None]
     first = group[0]
     amount = sum(known, Decimal(0)) if known else None
-    return Finding(first.fault, first.exception_type, first.subject, amount)
+    faults = "+".join(sorted({each.fault for each in group}))
+    return replace(first, fault=faults, amount=amount)
 
 
 def _of_invoice(world: World) -> Iterator[Finding]:
     """Causes beyond the invoice's tolerance are exceptions of their own."""
     sums: dict[tuple[str, str], Decimal] = defaultdict(Decimal)
+    faults: dict[tuple[str, str], set[str]] = defaultdict(set)
     for each in causes_of(world):
         sums[each.line, each.name] += each.amount
+        faults[each.line, each.name].add(each.fault)
     numbers = {row["description"]: row["line_no"] for row in invoice_lines(world)}
     if world.credit:
         # No fault, and yet an exception by the contract: a credit is a cause.
@@ -103,7 +106,8 @@ def _of_invoice(world: World) -> Iterator[Finding]:
     for (line, cause), amount in sums.items():
         if abs(amount) > INVOICE_TOLERANCE:
             subject = f"{invoice_number(world)}/{numbers[line]}/{cause}"
-            yield Finding(f"invoice:{cause}", "invoice_variance", subject, abs(amount))
+            fault = "+".join(sorted(faults[line, cause]))
+            yield Finding(fault, "invoice_variance", subject, abs(amount))
 
 
 def _of_contracts(world: World) -> Iterator[Finding]:
@@ -113,7 +117,8 @@ def _of_contracts(world: World) -> Iterator[Finding]:
                 for cause, amount in line.causes.items():
                     if abs(amount) > INVOICE_TOLERANCE and cause not in ACCEPTED_CAUSES:
                         subject = f"{invoice.number}/{line.number}/{cause}"
-                        yield Finding(f"invoice:{cause}", "invoice_variance", subject, abs(amount))
+                        fault = invoice.fault or f"invoice:{cause}"
+                        yield Finding(fault, "invoice_variance", subject, abs(amount))
 
 
 def causes_of(world: World) -> list[Cause]:
@@ -168,41 +173,48 @@ def _of_spend(world: World) -> Iterator[Finding]:
                 yield Finding("day:spend", "spend_anomaly", subject_of_day, amount - band)
 
 
-def judge(worlds: Iterable[World], found: list[dict[str, Any]]) -> dict[str, Score]:
-    """Scores by exception type."""
+def judge(
+    worlds: Iterable[World], found: list[dict[str, Any]]
+) -> tuple[dict[str, Score], dict[str, Score]]:
+    """Scores by exception type, and by fault."""
     scores: dict[str, Score] = defaultdict(Score)
+    faults: dict[str, Score] = defaultdict(Score)
     left: dict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
     for row in found:
         left[row["exception_type"], row["account_id"].partition("-")[0]].append(row)
     for world in worlds:
         for finding in expected_of(world):
             score = scores[finding.exception_type]
-            score.planted += 1
+            of_faults = [faults[code] for code in finding.fault.split("+")]
+            for each in (score, *of_faults):
+                each.planted += 1
             owners = (world.name, "unassigned")
             called = [left[finding.exception_type, owner] for owner in owners]
             match = next(
                 ((rows, row) for rows in called for row in rows if _fits(row, finding)), None
             )
             if match is None:
-                score.examples.append(f"missed {finding}")
+                score.examples.append(f"missed in seed {world.seed}: {finding}")
                 continue
             rows, row = match
             rows.remove(row)
-            score.found += 1
-            if row["amount_at_stake"] == finding.amount:
-                score.exact += 1
-            else:
+            for each in (score, *of_faults):
+                each.found += 1
+                each.exact += row["amount_at_stake"] == finding.amount
+            if row["amount_at_stake"] != finding.amount:
                 score.examples.append(f"amount {row['amount_at_stake']} of {finding}")
     for rows in left.values():
         for row in rows:
             score = scores[row["exception_type"]]
             score.false += 1
             score.examples.append(f"false {row}")
-    return dict(scores)
+    return dict(scores), dict(faults)
 
 
 def _fits(row: dict[str, Any], finding: Finding) -> bool:
     """Whether the subject is the planted one, and not another that only begins like it."""
+    if finding.month not in (None, row["billing_month"]):
+        return False
     return re.search(rf"{re.escape(finding.subject)}(?![0-9])", row["subject_id"]) is not None
 
 
@@ -225,6 +237,15 @@ class Shares:
     not_adding: int = 0
     examples: list[str] = field(default_factory=list)
 
+    def add(self, other: Shares) -> None:
+        """Take another home's figures in."""
+        self.lines += other.lines
+        self.rightly += other.rightly
+        self.parts += other.parts
+        self.unexplained += other.unexplained
+        self.not_adding += other.not_adding
+        self.examples += other.examples
+
 
 def judge_causes(worlds: Iterable[World], home: Path, shares: Shares) -> None:
     """Hold the causes of every invoice line against the planted ones."""
@@ -242,7 +263,11 @@ def judge_causes(worlds: Iterable[World], home: Path, shares: Shares) -> None:
             truth[number, None] = {"tax": row["tax"], "credit": -row["credits_applied"]}
         for contract in world.contracts:
             for invoice in contract.invoices:
-                truth[invoice.number, None] = {"tax": invoice.tax, "credit": -invoice.credit}
+                truth[invoice.number, None] = {
+                    "tax": invoice.tax,
+                    "credit": -invoice.credit,
+                    "rounding": invoice.rounding,
+                }
                 for line in invoice.lines:
                     truth[invoice.number, line.number] = line.truth
                     labels[invoice.number] = f"{invoice.fault or contract.kind} {contract.layout}"
@@ -285,12 +310,16 @@ class Result:
 
     Attributes:
         scores: By exception type.
+        faults: By fault, of what was planted of it.
+        plants: How often each fault was planted.
         shares: How invoice lines were explained.
         alarms: Exceptions of warning or error on months without a fault.
         clean_months, months, lookalikes: How many there were.
     """
 
-    scores: dict[str, Score] = field(default_factory=lambda: defaultdict(Score))
+    scores: dict[str, Score] = field(default_factory=dict)
+    faults: dict[str, Score] = field(default_factory=dict)
+    plants: Counter[str] = field(default_factory=Counter)
     shares: Shares = field(default_factory=Shares)
     alarms: list[str] = field(default_factory=list)
     clean_months: int = 0
@@ -310,5 +339,36 @@ class Result:
         self.clean_months += len(clean)
         self.months += len(worlds)
         self.lookalikes += sum(world.lookalikes for world in worlds)
-        for kind, score in judge(worlds, found).items():
-            self.scores[kind].add(score)
+        scores, faults = judge(worlds, found)
+        for kind, score in scores.items():
+            self.scores.setdefault(kind, Score()).add(score)
+        for code, score in faults.items():
+            self.faults.setdefault(code, Score()).add(score)
+        for world in worlds:
+            self.plants.update(world.planted)
+
+    @property
+    def misses(self) -> int:
+        """Of what was planted, how much was not found."""
+        return sum(score.planted - score.found for score in self.scores.values())
+
+    @property
+    def wrong(self) -> int:
+        """How often anything was called that is not so."""
+        return sum(score.false for score in self.scores.values())
+
+    def faults_found_wanting(self) -> list[str]:
+        """What was missed, called without a cause, or found with another amount, each a line."""
+        return [example for score in self.scores.values() for example in score.examples]
+
+    def add(self, other: Result) -> None:
+        """Take another home's figures in."""
+        for ours, theirs in ((self.scores, other.scores), (self.faults, other.faults)):
+            for name, score in theirs.items():
+                ours.setdefault(name, Score()).add(score)
+        self.plants.update(other.plants)
+        self.shares.add(other.shares)
+        self.alarms += other.alarms
+        self.clean_months += other.clean_months
+        self.months += other.months
+        self.lookalikes += other.lookalikes

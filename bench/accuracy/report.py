@@ -6,13 +6,15 @@ import json
 from pathlib import Path
 from typing import Any
 
-from accuracy.judge import Result
+from accuracy.judge import Result, Score
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 RESULTS = REPOSITORY / "bench" / "results" / "accuracy.json"
 PAGE = REPOSITORY / "docs" / "accuracy_benchmark.md"
 BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"
 BAR, SHARE_BAR = 0.99, 0.995
+# Of each fault over all months.
+PLANTS_BAR = 1_000
 
 
 def figures(result: Result) -> list[dict[str, Any]]:
@@ -27,6 +29,11 @@ def figures(result: Result) -> list[dict[str, Any]]:
         ):
             bar = 1.0 if name == "exact amounts" else BAR
             rows.append(_figure(f"{kind}: {name}", figure, bar, anchor=f"of {of}"))
+    for code in sorted(result.plants):
+        score = result.faults.get(code, Score())
+        if score.planted:
+            name = f"fault {code}: recall"
+            rows.append(_figure(name, score.recall, BAR, anchor=f"of {score.planted}"))
     shares = result.shares
     rightly = float(shares.rightly / shares.parts) if shares.parts else 1.0
     lines = f"of {shares.lines} lines"
@@ -38,6 +45,10 @@ def figures(result: Result) -> list[dict[str, Any]]:
     ):
         row = _figure(name, count, 0, anchor=of)
         rows.append(row | {"unit": "count", "goal": 0, "passed": count == 0})
+    if result.plants:
+        code, count = min(result.plants.items(), key=lambda item: (item[1], item[0]))
+        row = _figure("fewest plants of a fault", count, PLANTS_BAR, anchor=f"of {code}")
+        rows.append(row | {"figure": count, "unit": "count", "goal": PLANTS_BAR})
     return rows
 
 
@@ -85,6 +96,16 @@ def write_results(result: Result, seeds: str) -> None:
     for kind, score in sorted(result.scores.items()):
         cells = f"{score.recall:.2%} | {score.precision:.2%} | {score.exact} of {score.found}"
         table.append(f"| {kind} | {score.planted:,} | {cells} |")
+    table += [
+        "",
+        "| fault | planted | exceptions of it | found | exact amounts |",
+        "|---|--:|--:|--:|--:|",
+    ]
+    for code, planted in sorted(result.plants.items()):
+        score = result.faults.get(code, Score())
+        found = f"{score.recall:.2%}" if score.planted else "its part of a line alone"
+        exact = f"{score.exact} of {score.found}" if score.planted else ""
+        table.append(f"| {code} | {planted:,} | {score.planted:,} | {found} | {exact} |")
     table += ["", "| what | figure | of | bar | holds |", "|---|--:|--:|--:|---|"]
     for row in figures(result):
         if ":" not in row["name"]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import random
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 MONTH = "2026-10"
 MONTH_START = datetime(2026, 10, 1, tzinfo=UTC)
 DAYS = 31
+# So many months a fault of which there is one exception in a month is planted in.
+MONTHS_BACK = 6
 # A real price change in the middle of a day, which is no fault.
 CHANGE_AT = datetime(2026, 10, 15, 12, tzinfo=UTC)
 MILLION = Decimal(1_000_000)
@@ -43,7 +46,11 @@ BEFORE = {
     ("gpt-5", "batch"): _prices("0.625", "0.0625", "5"),
     ("text-embedding-3-small", "standard"): _prices("0.02", "0", "0"),
     ("claude-sonnet-4-5", "standard"): _prices("3", "0.3", "15"),
+    ("claude-sonnet-4", "standard"): _prices("3", "0.3", "15"),
 }
+# Of a model whose calls cost more as soon as their input is long.
+LONG = {"claude-sonnet-4": _prices("6", "0.6", "22.5")}
+LONG_INPUT = 200_000
 AFTER = BEFORE | {("gpt-5-mini", "standard"): _prices("0.2", "0.02", "1.6")}
 # Of a model that no catalog knows nothing is expected.
 UNKNOWN = _prices("0", "0", "0")
@@ -102,6 +109,8 @@ class Call:
         """What its tokens cost per million when it began."""
         if self.own_prices is not None:
             return self.own_prices
+        if self.model in LONG and self.uncached + self.cached > LONG_INPUT:
+            return LONG[self.model]
         prices = AFTER if self.at >= CHANGE_AT else BEFORE
         return prices.get((self.model, self.tier), UNKNOWN)
 
@@ -126,16 +135,18 @@ class Finding:
     """What somebody who knows the truth expects to be found.
 
     Attributes:
-        fault: Code of the fault in faults.yml.
+        fault: Code of the fault in faults.yml; of several that are one exception, with + between.
         exception_type: How it is to be called.
         subject: A text its subject_id must hold.
         amount: Amount at stake, exact; None where nobody can know it.
+        month: Whose exception it is, where a subject has one of every month.
     """
 
     fault: str
     exception_type: str
     subject: str
     amount: Decimal | None
+    month: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +198,10 @@ class World:
     decisions: list[dict[str, Any]] = field(default_factory=list)
     chains: list[tuple[datetime, bool]] = field(default_factory=list)
     stale_at: datetime | None = None
-    stale_rows: list[dict[str, Any]] = field(default_factory=list)
+    stale_rows: list[list[dict[str, Any]]] = field(default_factory=list)
+    shadow_projects: list[str] = field(default_factory=list)
+    planted: Counter[str] = field(default_factory=Counter)
+    days_taken: dict[str, set[int]] = field(default_factory=lambda: defaultdict(set))
     repeated_rows: int = 0
     is_billed_at_old_price: bool = False
     late_causes: list[str] = field(default_factory=list)
@@ -279,6 +293,21 @@ class World:
         """A moment of the month, away from its edges."""
         return MONTH_START + timedelta(seconds=self.rng.randrange(7_200, DAYS * 86_400 - 7_200))
 
+    def some_other_day(self, code: str) -> datetime:
+        """A moment of a day that a fault has not yet: of one day it would be one exception."""
+        free = sorted(set(range(1, DAYS - 1)) - self.days_taken[code])
+        day = self.rng.choice(free or range(1, DAYS - 1))
+        self.days_taken[code].add(day)
+        # Not across the midnight that ends the day, nor near the change of prices at noon.
+        return MONTH_START + timedelta(days=day, seconds=self.rng.randrange(7_200, 36_000))
+
+    def some_other_month(self, code: str, *, first: int) -> datetime:
+        """A moment of a month that a fault has not yet, `first` or before it."""
+        month = first - self.planted[code] % MONTHS_BACK
+        return datetime(2026, month, 10, tzinfo=UTC) + timedelta(
+            seconds=self.rng.randrange(28_800, 72_000)
+        )
+
     def call(self, **changes: Any) -> Call:
         """A call as any other; `changes` say what is special about it."""
         rng = self.rng
@@ -335,9 +364,11 @@ class World:
         }
         return row | changes
 
-    def expect(self, fault: str, kind: str, subject: str, amount: Decimal | None) -> None:
+    def expect(
+        self, fault: str, kind: str, subject: str, amount: Decimal | None, month: str | None = None
+    ) -> None:
         """Note what is to be found."""
-        self.findings.append(Finding(fault, kind, subject, amount))
+        self.findings.append(Finding(fault, kind, subject, amount, month))
 
     def miss(self, fault: str, cause: str, call: Call) -> None:
         """Note a call that the invoice has and the gateway has not, part by part."""
@@ -352,7 +383,8 @@ def line_text(model: str, tier: str, part: str) -> str:
     """How the provider names a line of its cost report and of its invoice."""
     if provider_of(model) == "anthropic":
         words = {"input": "Input Tokens", "cached": "Input Tokens, Cache Read"}
-        return f"Claude Sonnet 4.5 Usage - {words.get(part, 'Output Tokens')}"
+        name = {"claude-sonnet-4": "4"}.get(model, "4.5")
+        return f"Claude Sonnet {name} Usage - {words.get(part, 'Output Tokens')}"
     names = {"input": "input", "cached": "cached input", "output": "output"}
     return f"{model}{'' if tier == 'standard' else ' ' + tier}, {names[part]}"
 
