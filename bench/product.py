@@ -298,7 +298,7 @@ def _replay(connection: duckdb.DuckDBPyConnection, statements: list[tuple[int, s
 
 # Debits of an hour end with it; the first hour of the ledger.
 _LEDGER_FROM = "timestamp '2025-01-01'"
-_LEDGER = ("int_wallet__changes", "wallet_ledger", "wallet_months")
+_LEDGER = ("int_wallet__changes", "wallet_ledger", "int_wallet__days", "wallet_months")
 
 
 def fill_ledger(clock: Clock, *, home: str, wallets: int, hours: int) -> dict[str, Any]:
@@ -325,6 +325,7 @@ def fill_ledger(clock: Clock, *, home: str, wallets: int, hours: int) -> dict[st
     with clock:
         _draw(runtime, plan, "int_wallets__described", "int_wallets__closed", *_LEDGER)
     with open_warehouse(runtime) as connection:
+        connection.execute("delete from audit.touched_days")
         connection.execute("checkpoint")
         return _ledger_facts(connection)
 

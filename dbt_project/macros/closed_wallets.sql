@@ -23,7 +23,7 @@ roots as (
     select
         root_entry_id,
         any_value(wallet_id) as wallet_id,
-        {% for name in ["account_id", "billing_month", "entry_type", "currency", "payment_currency", "reference", "payment_reference", "has_payment", "request_id", "gateway", "window_from_at", "window_to_at", "happened_at", "is_wallet_known"] -%}
+        {% for name in ["account_id", "billing_month", "entry_type", "currency", "payment_currency", "reference", "payment_reference", "has_payment", "request_id", "gateway", "window_from_at", "window_to_at", "happened_at", "is_wallet_known", "fx_rate"] -%}
         arg_min({{ name }}, entry_id <> root_entry_id) as {{ name }},
         {% endfor -%}
         {% for name in corrected_amounts() -%}
@@ -96,6 +96,7 @@ corrections as (
         {% endfor -%}
         currency,
         payment_currency,
+        fx_rate,
         reference,
         payment_reference,
         has_payment,

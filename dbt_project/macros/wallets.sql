@@ -19,14 +19,15 @@
     {{ return(none if row[0] else row[1] or "") }}
 {%- endmacro %}
 
-{#- A filter on what is drawn anew, by a moment, or by a month of whatever time zone. -#}
-{% macro in_redrawn_ledger(column, is_month=false) -%}
+{#- A filter on what is drawn anew, by a moment or a day (columns of entries), or by a month of
+    whatever time zone (billing_month). -#}
+{% macro in_redrawn_ledger(column) -%}
     {%- set from_at = ledger_from_at() -%}
     {%- if from_at is none -%}
         true
     {%- elif not from_at -%}
         false
-    {%- elif is_month -%}
+    {%- elif column == "billing_month" -%}
         {#- A debit window is a day at most, and no zone is a day away from UTC. -#}
         {%- set moment = modules.datetime.datetime.fromisoformat(from_at) - modules.datetime.timedelta(days=3) -%}
         {{ column }} >= '{{ moment.strftime("%Y-%m") }}'
@@ -53,7 +54,7 @@
     {%- set target = arg_dict["target_relation"] -%}
     {%- set column = config.require("redrawn_by") -%}
     {%- set columns = arg_dict["dest_columns"] | map(attribute="quoted") | join(", ") %}
-    delete from {{ target }} where {{ in_redrawn_ledger(column, column == "billing_month") }};
+    delete from {{ target }} where {{ in_redrawn_ledger(column) }};
     insert into {{ target }} ({{ columns }})
     select {{ columns }} from {{ arg_dict["temp_relation"] }}
 {%- endmacro %}
@@ -98,6 +99,17 @@
     select {{ columns }} from {{ arg_dict["temp_relation"] }}
 {%- endmacro %}
 
+{#- Whether any wallet's credits expire by its own terms. -#}
+{% macro has_expiring_wallets() -%}
+    {%- if not execute or target.name == "lint" or model.resource_type == "unit_test" -%}
+        {{ return(true) }}
+    {%- endif -%}
+    {{ return(run_query(
+        "select count(*) from " ~ ref("int_wallets__described")
+        ~ " where expiry_days is not null and not has_recorded_expiries"
+    ).rows[0][0] > 0) }}
+{%- endmacro %}
+
 {#- The columns of an entry of the ledger, but for its balance. -#}
 {% macro ledger_columns(relation=none) -%}
     {%- set of = relation ~ "." if relation else "" -%}
@@ -136,6 +148,27 @@
     {{ return(adapter.get_relation(this.database, "marts", "wallet_ledger")) }}
 {%- endmacro %}
 
+{#- What the last build was to draw of the ledger, where it did not end: some of it may be drawn, and
+    what follows from that not. -#}
+{% macro begun_ledger() -%}
+    {%- set nothing = {"is_whole": false, "from_at": none} -%}
+    {%- if not execute or target.name == "lint" or model.resource_type == "unit_test" -%}
+        {{ return(nothing) }}
+    {%- endif -%}
+    {%- set begun = adapter.get_relation(this.database, this.schema, this.identifier) -%}
+    {%- set is_unfinished = run_query(
+        "select count(*) from audit.state where name = 'unfinished_build' and value = 'true'"
+    ).rows[0][0] > 0 -%}
+    {%- if begun is none or not is_unfinished -%}
+        {{ return(nothing) }}
+    {%- endif -%}
+    {%- set rows = run_query("select is_whole, cast(from_at as varchar) from " ~ begun).rows -%}
+    {%- for row in rows -%}
+        {{ return({"is_whole": row[0], "from_at": row[1]}) }}
+    {%- endfor -%}
+    {{ return(nothing) }}
+{%- endmacro %}
+
 {#- Whether files brought anything for wallets besides usage. -#}
 {% macro has_wallet_news() -%}
     {%- if not execute or target.name == "lint" -%}
@@ -143,7 +176,7 @@
     {%- endif -%}
     {{ return(run_query("
         select count(*) from audit.touched_days
-        where table_name not in ('" ~ (raw_usage_tables() + ["price_sets", "owners"]) | join("', '") ~ "')
+        where split_part(table_name, '__', 1) in ('wallet', 'stripe', 'razorpay')
         ").columns[0].values()[0] > 0) }}
 {%- endmacro %}
 

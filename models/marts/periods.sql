@@ -1,6 +1,7 @@
 -- Grain: one row per account and billing month (contract, table T7).
 -- A closed month keeps the figures of its close. Months closed elsewhere (accounts.closed_through)
--- have none.
+-- have none. A month is one in which anything is known of the account: usage, movements of its
+-- wallet, corrections, or something that a close would refuse over.
 
 with chargeback as (
     select * from {{ ref('chargeback') }}
@@ -65,6 +66,14 @@ closed as (
     select * from {{ ref('int_periods__closed') }}
 ),
 
+moved as (
+    select distinct
+        account_id,
+        billing_month
+    from {{ ref('int_wallet__days') }}
+    where movements > 0
+),
+
 months as (
     select
         account_id,
@@ -75,6 +84,17 @@ months as (
         account_id,
         billing_month
     from adjusted
+    union
+    select
+        account_id,
+        billing_month
+    from moved
+    union
+    select
+        account_id,
+        billing_month
+    from exceptions
+    where account_id is not null and billing_month is not null
     union
     select
         account_id,

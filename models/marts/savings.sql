@@ -5,7 +5,8 @@
 ) }}
 -- Grain: one row per UTC day, key, team, provider, model and currency: what was paid, beside the
 -- list price and beside what the account's baseline model would have cost.
--- Only texts are compared with the baseline model; it sees no pictures, and embeds nothing.
+-- Only texts are compared with the baseline model; it sees no pictures, and embeds nothing. Of a
+-- gateway that names no endpoint, what wrote text and nothing else is a text.
 
 with records as (
     select
@@ -25,6 +26,13 @@ usage as (
         case
             when
                 records.endpoint in ('chat', 'messages', 'responses', 'generate_content', 'batch')
+                or (
+                    records.endpoint is null
+                    and records.output_text_tokens > 0
+                    and coalesce(records.output_audio_tokens, 0) = 0
+                    and coalesce(records.output_image_tokens, 0) = 0
+                    and coalesce(records.output_images, 0) = 0
+                )
                 then accounts.baseline_model
         end as baseline_model
     from records

@@ -6,12 +6,15 @@
 ) }}
 -- Grain: one row per entry of a wallet; entries are never changed, a correction is a further one.
 -- The balance follows from the times of the entries and their ids, never from when they arrived. It
--- is drawn anew from the first moment on at which something may have changed (int_wallet__changes),
--- on top of the balance before. Closed months keep the entries that their close froze; what is
--- known of them otherwise now is booked in the open month (macro posted_entries).
--- depends_on: {{ ref('int_wallet__changes') }}
+-- is drawn anew from the first day on at which something may have changed (int_wallet__changes), on
+-- top of what the days before come to (int_wallet__days, as it was left). Closed months keep the
+-- entries that their close froze; what is known of them otherwise now is booked in the open month
+-- (macro posted_entries).
+-- depends_on: {{ ref('int_wallet__changes') }}, {{ ref('int_wallet__expiries') }}
+-- depends_on: {{ ref('int_wallets__described') }}
 
 {%- set with_corrections = draws_corrections() %}
+{%- set with_expiries = has_expiring_wallets() %}
 
 with closed_wallets as (
     select * from {{ ref('int_wallets__closed') }}
@@ -29,10 +32,12 @@ known_now as (
         -- A day's last debit stands at the midnight that ends it.
         and (usage_date is null or {{ in_redrawn_days('usage_date') }})
     {%- endif %}
+    {%- if with_expiries %}
     union all by name
     select * from {{ ref('int_wallet__expiries') }}
     {%- if not with_corrections %}
     where {{ in_redrawn_ledger('occurred_at') }}
+    {%- endif %}
     {%- endif %}
 ),
 
@@ -47,9 +52,9 @@ entries as (
 before as (
     select
         wallet_id,
-        sum(amount) as balance_amount
-    from {{ this }}
-    where not {{ in_redrawn_ledger('occurred_at') }}
+        sum(change_amount) as balance_amount
+    from {{ this.incorporate(path={'schema': 'intermediate', 'identifier': 'int_wallet__days'}) }}
+    where not {{ in_redrawn_ledger('entry_date') }}
     group by wallet_id
 ),
 {%- else -%}

@@ -5,33 +5,14 @@
     on_schema_change='fail'
 ) }}
 -- Grain: one row per wallet and month with entries, with a digest of the entries.
--- The digest is of the sorted hashes of the entries, so that their order means nothing; the chain
--- is of the digests of all months so far, so that nothing before a closed month changes unseen.
+-- A day's digest is of the sorted hashes of its entries, so that their order means nothing; a
+-- month's is of those of its days; the chain is of the digests of all months so far, so that
+-- nothing before a closed month changes unseen.
 -- depends_on: {{ ref('int_wallet__changes') }}
 
-with ledger as (
-    select * from {{ ref('wallet_ledger') }}
-    where {{ in_redrawn_ledger('billing_month', true) }}
-),
-
-hashed as (
-    select
-        wallet_id,
-        account_id,
-        billing_month,
-        currency,
-        amount,
-        entry_type = 'usage_debit' or origin = 'usage_correction' as is_usage,
-        sha256(concat_ws(
-            '|',
-            entry_id,
-            entry_type,
-            cast(occurred_at as varchar),
-            coalesce(cast(amount as varchar), 'unknown'),
-            currency,
-            coalesce(reverses_entry_id, '')
-        )) as entry_sha256
-    from ledger
+with days as (
+    select * from {{ ref('int_wallet__days') }}
+    where {{ in_redrawn_ledger('billing_month') }}
 ),
 
 summed as (
@@ -40,19 +21,18 @@ summed as (
         billing_month,
         any_value(account_id) as account_id,
         any_value(currency) as currency,
-        count(*) as entries,
-        cast(coalesce(sum(amount), 0) as decimal(38, 18)) as change_amount,
-        cast(coalesce(-sum(case when is_usage then amount end), 0) as decimal(38, 18))
-            as debited_amount,
-        sha256(string_agg(entry_sha256, '' order by entry_sha256)) as entries_sha256
-    from hashed
+        cast(sum(entries) as bigint) as entries,
+        cast(sum(change_amount) as decimal(38, 18)) as change_amount,
+        cast(sum(debited_amount) as decimal(38, 18)) as debited_amount,
+        sha256(string_agg(entries_sha256, '' order by entry_date)) as entries_sha256
+    from days
     group by wallet_id, billing_month
 ),
 
 {% if ledger_from_at() -%}
 kept as (
     select * from {{ this }}
-    where not {{ in_redrawn_ledger('billing_month', true) }}
+    where not {{ in_redrawn_ledger('billing_month') }}
 ),
 
 months as (
@@ -105,7 +85,7 @@ final as (
         entries_sha256,
         ledger_digest
     from chained
-    where {{ in_redrawn_ledger('billing_month', true) }}
+    where {{ in_redrawn_ledger('billing_month') }}
 )
 
 select * from final

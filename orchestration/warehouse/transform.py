@@ -51,6 +51,8 @@ DAY_MARTS = "day_marts"
 # Tag of the data tests that only a change of the models can break.
 CI_TAG = "ci"
 _THRESHOLDS = "context_thresholds"
+# State by which the ledger of wallets draws again what a build that did not end had begun.
+_UNFINISHED = "unfinished_build"
 _RAW_USAGE = "litellm__spend_logs"
 # Tables of raw whose rows become usage records; a day touched in one of them is built.
 RAW_USAGE_TABLES = (_RAW_USAGE, "gateway__usage")
@@ -572,7 +574,9 @@ def failed_nodes(results: list[NodeResult]) -> list[NodeResult]:
 def note_building(
     connection: duckdb.DuckDBPyConnection, plan: BuildPlan, *, is_sync: bool = False
 ) -> None:
-    """Note that the marts are about to change, and on which days."""
+    """Note that the marts are about to change, on which days, and whether a build did not end."""
+    is_unfinished = read_state(connection, MARTS) in (BUILDING, SYNCING)
+    write_state(connection, _UNFINISHED, "true" if is_unfinished else "false")
     write_state(connection, MARTS, SYNCING if is_sync else BUILDING)
     note_days(connection, plan.touched_days)
 

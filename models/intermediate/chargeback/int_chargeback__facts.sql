@@ -31,8 +31,16 @@ fees as (
                 cast(occurred_at as date), last_day(cast(billing_month || '-01' as date))
             ), cast(billing_month || '-01' as date)
         ) as billing_date,
-        coalesce(payment_currency, currency) as currency,
-        fee as amount
+        -- At the rate that a payment was posted at; without one in the currency that was paid.
+        case
+            when gateway is null and fx_rate is not null then currency
+            else coalesce(payment_currency, currency)
+        end as currency,
+        case
+            when gateway is null and payment_currency <> currency and fx_rate is not null
+                then {{ converted('fee', 'fx_rate') }}
+            else fee
+        end as amount
     from ledger
     where (entry_type = 'purchase' or origin = 'correction') and fee <> 0
 ),

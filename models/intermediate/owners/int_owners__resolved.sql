@@ -124,6 +124,8 @@ billed as (
         scoped.billed_basis,
         coalesce(accounts.currency, 'USD') as currency,
         coalesce(accounts.time_zone, 'UTC') as time_zone,
+        -- Windows of debits are the wallet's: the days of another wallet are built anew.
+        accounts.wallet_id,
         accounts.baseline_model,
         accounts.budget_owner as account_budget_owner,
         coalesce(contracted.provider_account_id, named.provider) as provider_account_id,

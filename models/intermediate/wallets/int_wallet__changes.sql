@@ -1,14 +1,17 @@
 {{ config(materialized='table') }}
 -- Grain: one row. From when on the ledger of wallets is drawn anew: the first moment whose entries
--- may differ from those it has. What came before keeps its entries and its balance, so that one
--- more hour costs what is new in it.
+-- may differ from those it has, at the start of its day. What came before keeps its entries and its
+-- balance, so that one more hour costs what is new in it. What a build that did not end began is
+-- drawn again.
 
 {%- set ledger = drawn_ledger() %}
-{%- set is_whole = ledger is none %}
-
 {%- set has_news = has_wallet_news() %}
+{%- set begun = begun_ledger() %}
+{%- set is_whole = ledger is none or begun.is_whole %}
+{%- set days = touched_days() or [] %}
+{#- Without news in files of wallets only what usage makes expire may differ besides debits. #}
+{%- set is_compared = has_news or has_expiring_wallets() %}
 
--- Without news in files of wallets only what usage makes expire can have changed besides debits.
 with known_now as (
     select * from {{ ref('int_wallet__entries') }}
     where {{ "entry_type <> 'usage_debit'" if has_news else "false" }}
@@ -44,7 +47,8 @@ final as (
         cast(null as timestamp) as from_at
 )
 {%- else -%}
-{%- set days = touched_days() %}
+{%- if is_compared %}
+
 {{ posted_entries() }},
 
 drawn as (
@@ -77,10 +81,16 @@ come as (
     select * from drawn
 ),
 
+{% endif -%}
 moments as (
+    {%- if is_compared %}
     select min(occurred_at) as from_at from gone
     union all
     select min(occurred_at) as from_at from come
+    union all
+    {%- endif %}
+    select {{ "timestamp '" ~ begun.from_at ~ "'" if begun.from_at else "cast(null as timestamp)" }}
+        as from_at
     {%- if days %}
     union all
     -- The debits of a day end after it began.
@@ -123,7 +133,7 @@ moments as (
 final as (
     select
         false as is_whole,
-        min(from_at) as from_at
+        date_trunc('day', min(from_at)) as from_at
     from moments
 )
 {%- endif %}

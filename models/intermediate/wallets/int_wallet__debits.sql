@@ -20,13 +20,20 @@ fx_rates as (
     select * from {{ ref('fx_rates') }}
 ),
 
--- Once per month and zone, not per window: a conversion costs more than all the rest.
+zones as (
+    select distinct time_zone
+    from accounts
+    where wallet_id is not null
+),
+
+-- Once per month and zone, not per window: a conversion costs more than all the rest. Usage is not
+-- asked for its months, or who reads some days of it would read all.
 calendar as (
-    select distinct
-        usage.billing_month,
-        accounts.time_zone
-    from usage
-    inner join accounts on usage.account_id = accounts.account_id
+    select
+        time_zone,
+        strftime(unnest(range(date '2020-01-01', date '2040-01-01', interval 1 month)), '%Y-%m')
+            as billing_month
+    from zones
 ),
 
 months as (
@@ -48,14 +55,20 @@ served as (
         wallets.is_configured as is_wallet_known,
         wallets.has_recorded_debits,
         wallets.debit_rounding,
-        months.month_from_at,
-        months.month_to_at,
+        coalesce(
+            months.month_from_at,
+            {{ month_start_at('usage.billing_month', 'accounts.time_zone') }}
+        ) as month_from_at,
+        coalesce(
+            months.month_to_at,
+            {{ month_end_at('usage.billing_month', 'accounts.time_zone') | indent(12) }}
+        ) as month_to_at,
         wallets.opening_at,
         case when usage.currency = wallets.currency then 1 else fx_rates.rate end as fx_rate
     from usage
     inner join accounts on usage.account_id = accounts.account_id
     inner join wallets on accounts.wallet_id = wallets.wallet_id
-    inner join months
+    left join months
         on
             usage.billing_month = months.billing_month
             and accounts.time_zone = months.time_zone
