@@ -1,5 +1,6 @@
 -- Grain: one row per request to top a wallet up, with the purchase and the payment it led to.
--- A reference decides; without one, the purchase of the same wallet and amount that followed first.
+-- A reference decides; without one, each purchase of a wallet takes the nearest request of its
+-- amount before it, within 30 days.
 
 with requests as (
     select * from {{ ref('stg_wallet__recharge_requests') }}
@@ -105,43 +106,99 @@ by_reference as (
     group by reviewed.recharge_id
 ),
 
-candidates as (
+-- A purchase is sought among the requests of what it credited, else of what was paid for it.
+asked as (
     select
-        reviewed.recharge_id,
-        reviewed.requested_at,
-        purchases.entry_id,
-        purchases.occurred_at
+        wallet_id,
+        currency,
+        amount,
+        recharge_id as event_id,
+        requested_at as occurred_at,
+        1 as step
     from reviewed
-    inner join purchases
-        on
-            reviewed.wallet_id = purchases.wallet_id
-            and reviewed.requested_at <= purchases.occurred_at
-            and reviewed.requested_at + interval 30 day > purchases.occurred_at
-            and (
-                (
-                    reviewed.currency = purchases.currency
-                    and reviewed.amount = coalesce(purchases.credited, purchases.amount)
-                )
-                or (
-                    reviewed.currency = purchases.payment_currency
-                    and reviewed.amount = purchases.gross
-                )
-            )
-    where
-        reviewed.payment_reference is null
-        and reviewed.status in ('requested', 'approved')
-        and purchases.entry_id not in (select by_reference.entry_id from by_reference)
+    where payment_reference is null and status in ('requested', 'approved')
 ),
 
--- Both must be each other's first choice: whom a second top-up belongs to is not guessed.
+asked_amounts as (
+    select
+        wallet_id,
+        currency,
+        amount
+    from asked
+    group by wallet_id, currency, amount
+),
+
+bought as (
+    select
+        purchases.wallet_id,
+        asked_amounts.currency,
+        asked_amounts.amount,
+        purchases.entry_id as event_id,
+        purchases.occurred_at,
+        -1 as step
+    from purchases
+    inner join asked_amounts
+        on
+            purchases.wallet_id = asked_amounts.wallet_id
+            and (
+                (
+                    purchases.currency = asked_amounts.currency
+                    and coalesce(purchases.credited, purchases.amount) = asked_amounts.amount
+                )
+                or (
+                    purchases.payment_currency = asked_amounts.currency
+                    and purchases.gross = asked_amounts.amount
+                )
+            )
+    where purchases.entry_id not in (select by_reference.entry_id from by_reference)
+    qualify row_number() over (
+        partition by purchases.entry_id
+        order by
+            coalesce(
+                purchases.currency = asked_amounts.currency
+                and coalesce(purchases.credited, purchases.amount) = asked_amounts.amount,
+                false
+            ) desc,
+            asked_amounts.currency asc,
+            asked_amounts.amount asc
+    ) = 1
+),
+
+-- Each purchase takes the nearest request before it that none has taken: like brackets, a request
+-- opens a level and the purchase that comes down from there closes it.
+told as (
+    select
+        *,
+        sum(step) over (
+            partition by wallet_id, currency, amount
+            order by occurred_at asc, step desc, event_id asc
+        ) + case when step < 0 then 1 else 0 end as level
+    from (
+        select * from asked
+        union all
+        select * from bought
+    )
+),
+
+neighbored as (
+    select
+        *,
+        lag(event_id) over side_by_side as event_before,
+        lag(step) over side_by_side as step_before,
+        lag(occurred_at) over side_by_side as occurred_before
+    from told
+    window side_by_side as (
+        partition by wallet_id, currency, amount, level
+        order by occurred_at asc, step desc, event_id asc
+    )
+),
+
 by_amount as (
     select
-        recharge_id,
-        entry_id
-    from candidates
-    qualify
-        row_number() over (partition by recharge_id order by occurred_at, entry_id) = 1
-        and row_number() over (partition by entry_id order by requested_at, recharge_id) = 1
+        event_before as recharge_id,
+        event_id as entry_id
+    from neighbored
+    where step < 0 and step_before > 0 and occurred_before + interval 30 day > occurred_at
 ),
 
 found_entries as (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import json
 import shutil
@@ -56,6 +57,12 @@ TOPUP = {
     "gross": "21.1",
     "fee": "1.1",
 }
+# All that began in October in UTC: 1.9 million tokens at 2 USD a million.
+INVOICE = (
+    "vendor,invoice_number,issued_at,period_start,period_end,currency,total,line_no,description,"
+    "quantity,unit,amount\n"
+    'openai,OAI-10,2026-11-02,2026-10-01,2026-10-31,USD,3.80,1,"m, input",1900000,tokens,3.80\n'
+)
 
 
 def call(name: str, key: str, moment: str, tokens: int, **fields: Any) -> dict[str, Any]:
@@ -129,6 +136,7 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Story:
     prices = {"litellm_provider": "openai", "mode": "chat", "input_cost_per_token": 2e-06}
     home.drop_prices("20260901", {"m": {**prices, "output_cost_per_token": 2e-06}})
     home.drop("wallet_transactions/w.jsonl", json.dumps(TOPUP) + "\n")
+    home.drop("invoices/october.csv", INVOICE)
     home.drop_rows(
         "first.jsonl",
         [
@@ -275,6 +283,21 @@ def test_a_packet_proves_itself(story: Story, tmp_path: Path) -> None:
     # The month of Berlin: the call of 31 October, 23:30 UTC is November's.
     assert b"shop-1" in (story.packet / "usage.csv").read_bytes()
     assert b"shop-2" not in (story.packet / "usage.csv").read_bytes()
+
+
+def test_the_packet_holds_the_invoice_of_the_month_line_by_line(story: Story) -> None:
+    tables = {}
+    for name in ("invoices", "invoice_lines", "invoice_reconciliation"):
+        with (story.packet / f"{name}.csv").open(newline="") as file:
+            tables[name] = list(csv.DictReader(file))
+
+    ((invoice,), (line,), (found,)) = tables.values()
+    assert (invoice["invoice_number"], Decimal(invoice["total"])) == ("OAI-10", Decimal("3.8"))
+    assert (line["description"], Decimal(line["amount"])) == ("m, input", Decimal("3.8"))
+    # What comes late for October does not change what it was signed with.
+    amounts = [Decimal(found[f"amount_{side}"]) for side in ("invoiced", "expected")]
+    assert (found["status"], *amounts) == ("matched", Decimal("3.8"), Decimal("3.8"))
+    assert Decimal(found["unexplained_amount"]) == 0
 
 
 def test_one_changed_byte_in_any_file_is_named(story: Story, tmp_path: Path) -> None:

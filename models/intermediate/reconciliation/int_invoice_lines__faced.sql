@@ -279,36 +279,33 @@ surplus as (
     from drawn
 ),
 
-carried as (
+neighbored as (
     select
         *,
+        lag(surplus_quantity) over kin as surplus_before,
+        lag(from_date) over kin as date_before,
+        lead(surplus_quantity) over kin as surplus_after,
+        lead(from_date) over kin as date_after
+    from surplus
+    window kin as (
+        partition by line_key, has_quantity
+        order by from_date, dated_at, invoice_number, line_no
+    )
+),
+
+-- Lines of the same days are beside each other, not after.
+carried as (
+    select
+        * exclude (surplus_before, date_before, surplus_after, date_after),
         case
             when not has_quantity then 0
-            when surplus_quantity > 0
-                then greatest(
-                    least(
-                        surplus_quantity,
-                        -coalesce(lag(surplus_quantity) over (
-                            partition by line_key, has_quantity
-                            order by from_date, dated_at, invoice_number, line_no
-                        ), 0)
-                    ),
-                    0
-                )
-            when surplus_quantity < 0
-                then -greatest(
-                    least(
-                        -surplus_quantity,
-                        coalesce(lead(surplus_quantity) over (
-                            partition by line_key, has_quantity
-                            order by from_date, dated_at, invoice_number, line_no
-                        ), 0)
-                    ),
-                    0
-                )
+            when surplus_quantity > 0 and date_before < from_date
+                then greatest(least(surplus_quantity, -surplus_before), 0)
+            when surplus_quantity < 0 and date_after > from_date
+                then -greatest(least(-surplus_quantity, surplus_after), 0)
             else 0
         end as late_quantity
-    from surplus
+    from neighbored
 ),
 
 rated as (
