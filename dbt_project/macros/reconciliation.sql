@@ -153,6 +153,10 @@ cached as (
                 and sum(excess) over (
                     partition by family, model, service_tier, is_batch, is_text_input
                 ) = 0
+                -- Between lines of one part it moved otherwise.
+                and sum(excess) over (
+                    partition by family, model, service_tier, is_batch, unit
+                ) <> 0
                 then excess
             else 0
         end as cache_split_quantity,

@@ -1,5 +1,6 @@
 -- Grain: one row per application request the gateway has no record of, at the list price then.
--- What cannot be priced by its tokens is taken for the mean of its model and day.
+-- What cannot be priced by its tokens is taken for the mean of its model and day at its gateway, or
+-- at all gateways where its own has none.
 
 with app_requests as (
     select
@@ -47,23 +48,25 @@ prices as (
         and price_region = ''
 ),
 
-means as (
+{%- for name, keys in [("own_means", "gateway, usage_date, model"), ("means", "usage_date, model")] %}
+
+{{ name }} as (
     select
-        usage_date,
-        model,
+        {{ keys }},
         -- An estimate of what nobody measured, so a mean may be rounded.
         {{ mean_cost('sum(billed_cost)', 'sum(priced_records)') }} as mean_billed_cost
     from {{ ref('int_usage__logged_hours') }}
     where priced_records > 0
-    group by usage_date, model
+    group by {{ keys }}
     -- List prices are in USD, and a mean in another currency would be taken for them.
     having bool_and(coalesce(currency, 'USD') = 'USD')
 ),
+{%- endfor %}
 
 joined as (
     select
         missing.*,
-        means.mean_billed_cost,
+        coalesce(own_means.mean_billed_cost, means.mean_billed_cost) as mean_billed_cost,
         prices.input_text_uncached_tokens_price as input_price,
         prices.input_cached_read_tokens_price as cached_price,
         prices.output_text_tokens_price as output_price
@@ -74,6 +77,11 @@ joined as (
             and missing.context_above_tokens = prices.context_above_tokens
             and missing.occurred_at >= prices.valid_from_at
             and missing.occurred_at < prices.valid_to_at
+    left join own_means
+        on
+            missing.gateway = own_means.gateway
+            and missing.usage_date = own_means.usage_date
+            and missing.bare_model = own_means.model
     left join means
         on missing.usage_date = means.usage_date and missing.bare_model = means.model
 ),
