@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from decimal import Decimal
+from threading import Lock
 from typing import Any
 
 import msgspec
@@ -60,7 +61,8 @@ class _Metadata(msgspec.Struct):
 
 
 class _LoggedRow(msgspec.Struct):
-    metadata: _Metadata = msgspec.field(default_factory=_Metadata)
+    # None where the line is the metadata alone, as a column holds them.
+    metadata: _Metadata | None = None
 
 
 class _PriceEntries:
@@ -77,6 +79,7 @@ class _PriceEntries:
 
     def __init__(self) -> None:
         self._known: dict[bytes, bytes] = {}
+        self._learning = Lock()
 
     def without_known(self, line: bytes) -> bytes | None:
         """The line with `{}` for its price entry; None where it has none that is known."""
@@ -96,15 +99,18 @@ class _PriceEntries:
             return
         try:
             row = msgspec.json.decode(line, type=_LoggedRow)
+            metadata = row.metadata or msgspec.json.decode(line, type=_Metadata)
         except msgspec.MsgspecError:
             return
-        entry = bytes(row.metadata.model_map_information.model_map_value)
+        entry = bytes(metadata.model_map_information.model_map_value)
         start = self._start(line, place)
         if entry[:1] == b"{" and line.startswith(entry, start):
-            self._known[entry[: self._BEGINNING]] = entry
-            if len(self._known) > self._MOST:
-                # The oldest goes: a new price list brings new entries for every model.
-                del self._known[next(iter(self._known))]
+            # Blocks are read ahead of the rows that are read strictly, so two learn at a time.
+            with self._learning:
+                self._known[entry[: self._BEGINNING]] = entry
+                if len(self._known) > self._MOST:
+                    # The oldest goes: a new price list brings new entries for every model.
+                    del self._known[next(iter(self._known))]
 
     def find_known(self, lines: bytes) -> Iterator[tuple[int, int]]:
         """Begin and end of every known entry of many lines; others are learned on the way."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -48,7 +48,7 @@ class LineBlock:
         first_line: Number of the first line, from 1.
         lines: The lines that may be read by SQL: `line_number, line, objects`. `objects`
             counts the braces of the line that open anything but `{}`, and `line` has `{}` for a
-            price entry met before.
+            price entry met before. Other columns of the row may stand beside them.
         doubtful: Numbers of the lines that the strict reader has to decide on.
         count: How many lines there are.
     """
@@ -114,9 +114,19 @@ def read_line_blocks(file: LandedFile, limits: LimitSettings) -> Iterator[LineBl
 
 
 def block_of(
-    data: bytes, first_line: int, limits: LimitSettings, source: RowSource | None = None
+    data: bytes,
+    first_line: int,
+    limits: LimitSettings,
+    source: RowSource | None = None,
+    *,
+    beside: Mapping[str, pa.Array] | None = None,
+    in_doubt: Sequence[int] = (),
 ) -> LineBlock:
-    """The block of some text, whose rows come from `source` where they are no lines of a file."""
+    """The block of some text, whose rows come from `source` where they are no lines of a file.
+
+    `beside` are columns that each row has besides its line; `in_doubt` are places of rows that are
+    doubtful whatever their lines are.
+    """
     text = np.frombuffer(data, np.uint8)
     ends = np.flatnonzero(text == _NEWLINE)
     if not data.endswith(b"\n"):
@@ -124,6 +134,7 @@ def block_of(
     starts = np.concatenate(([0], ends[:-1] + 1))
     doubtful = text[np.minimum(starts, len(data) - 1)] != _OPEN
     doubtful |= ends - starts > limits.line_bytes
+    doubtful[list(in_doubt)] = True
     shorter, kept_ends = _without_price_entries(data, ends)
     kept_starts = np.concatenate(([0], kept_ends[:-1] + 1))
     doubtful[_broken_lines(shorter, kept_starts, kept_ends)] = True
@@ -139,8 +150,10 @@ def block_of(
         _integers(np.arange(first_line, first_line + len(ends))),
         lines,
         _integers(counts),
+        *(beside or {}).values(),
     ]
-    batch = pa.RecordBatch.from_arrays(columns, ["line_number", "line", "objects"])
+    names = ["line_number", "line", "objects", *(beside or {})]
+    batch = pa.RecordBatch.from_arrays(columns, names)
     if doubtful.any():
         batch = batch.filter(_truths(~doubtful))
     numbers = [first_line + int(place) for place in np.flatnonzero(doubtful)]

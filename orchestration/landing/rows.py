@@ -488,17 +488,6 @@ def read_batches(file: LandedFile, limits: LimitSettings) -> Iterator[tuple[int,
         yield from _parquet_batches(_seekable(raw, file, limits), limits, lambda _names: None)
 
 
-def parquet_columns(file: LandedFile) -> list[str] | None:
-    """The columns of a Parquet file that is not compressed as a whole; None for any other."""
-    if file.format != "parquet" or file.compression:
-        return None
-    try:
-        with open_regular(file.path) as raw:
-            return pq.read_schema(raw).names
-    except (pa.ArrowException, OSError, UnicodeError):
-        return None
-
-
 def _parquet_batches(
     raw: IO[bytes], limits: LimitSettings, columns_found: ColumnsFound
 ) -> Iterator[tuple[int, pa.RecordBatch]]:

@@ -57,6 +57,11 @@ class RawTable:
     event_at: str
     contested: str | None = None
 
+    @property
+    def request_days(self) -> str | None:
+        """Table of raw that keeps a hash and the day of every request id; None without such ids."""
+        return f"{self.name}_request_days" if self.contested else None
+
 
 @dataclass(frozen=True, slots=True)
 class RecordContext:

@@ -7,9 +7,10 @@ import itertools
 import json
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
-from functools import cache
+from functools import cache, cached_property
 from typing import Any
 
 import duckdb
@@ -38,19 +39,21 @@ from orchestration.landing.kinds import (
 )
 from orchestration.landing.line_blocks import LineBlock, first_row, read_line_blocks
 from orchestration.landing.observed import first_seen, stated_observation
-from orchestration.landing.rows import Row, parquet_columns, read_rows
+from orchestration.landing.rows import Row, read_rows
 from orchestration.sources.records import Part, Record, RecordContext, RefusedInvoice
 from orchestration.warehouse import evidence, load_observed, load_prices, privacy, staged
 from orchestration.warehouse.ledger import Batch, Ledger, Quarantined
-from orchestration.warehouse.parquet_lines import read_parquet_blocks
+from orchestration.warehouse.parquet_lines import TypedColumn, read_parquet_blocks, typed_columns
 from orchestration.warehouse.retry import NOT_KEPT, kept_fields, read_context
 from orchestration.warehouse.spend_log_lines import SpendLogLines
 
 # Rows parsed before they are handed to DuckDB: bounds memory, keeps Arrow batches worthwhile.
 CHUNK_ROWS = 20_000
 # The same for lines that SQL reads; below the second size planning costs more than reading.
-CHUNK_BYTES = 2**26
+CHUNK_BYTES = 2**27
 LINES_FROM_BYTES = 2**18
+# Files that are read while their hash is taken: what may turn out to be known is read for nothing.
+LONG_FILE_BYTES = 2**24
 # Kinds of which the same bytes, seen again, say something new: that it still, or again, is so.
 _OBSERVING = frozenset({PRICE_CATALOG, *OBSERVED_KINDS})
 
@@ -125,15 +128,19 @@ def _load_file(
     try:
         if file.is_evidence:
             return evidence.restore(connection, ledger, file)
-        batch = replace(batch, file_sha256=_hash_now(file)).identified()
+        with _Hashing(ledger, file, batch) as hashing:
+            reading = _Reading(connection, file, runtime, hashing, progress)
+            if file.size >= LONG_FILE_BYTES and file.kinds[0] not in _OBSERVING:
+                reading.stage_ahead()
+            batch = hashing.batch()
         same_file = ledger.find_same_file(batch)
         if same_file is not None:
             evidence.scrub(connection, ledger, file, runtime, ledger.see_again(same_file, file))
             return None
-        known = ledger.find_same_bytes(batch, file.kinds)
-        if known is not None and known.rows_in and file.kinds[0] not in _OBSERVING:
+        known = _same_bytes(ledger, file, batch)
+        if known is not None:
             return _load_again(connection, ledger, file, runtime, batch, known)
-        batch = _load_content(connection, ledger, file, runtime, batch, progress)
+        batch = _load_content(connection, ledger, file, runtime, batch, reading)
     except RefusedError as error:
         batch = _rejected(batch, error.refusal)
         invoices = error.invoices if isinstance(error, _RefusedWholeError) else ()
@@ -142,11 +149,50 @@ def _load_file(
     return evidence.scrub(connection, ledger, file, runtime, batch)
 
 
-def _hash_now(file: LandedFile) -> str:
-    try:
-        return hash_file(file.path)
-    except OSError as error:
-        raise UnsettledFileError(file.name) from error
+def _same_bytes(ledger: Ledger, file: LandedFile, batch: Batch) -> Batch | None:
+    """The entry of the same bytes, where seeing them again says nothing new."""
+    known = ledger.find_same_bytes(batch, file.kinds)
+    return known if known and known.rows_in and file.kinds[0] not in _OBSERVING else None
+
+
+class _Hashing:
+    """The hash of a file, which a second thread takes while this one reads the file."""
+
+    def __init__(self, ledger: Ledger, file: LandedFile, batch: Batch) -> None:
+        self._ledger = ledger
+        self._file = file
+        self._batch = batch
+        self._pool = ThreadPoolExecutor(max_workers=1)
+        self._hash = self._pool.submit(hash_file, file.path)
+
+    def __enter__(self) -> _Hashing:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.shutdown()
+
+    def batch(self) -> Batch:
+        """The batch with the hash of its file, once that is there.
+
+        Raises:
+            RefusedError: not_regular_file.
+            UnsettledFileError: the file cannot be opened.
+        """
+        try:
+            return replace(self._batch, file_sha256=self._hash.result()).identified()
+        except OSError as error:
+            raise UnsettledFileError(self._file.name) from error
+
+    @cached_property
+    def is_needless(self) -> bool:
+        """Whether the ledger has these bytes, so that reading them would tell nothing."""
+        batch = self.batch()
+        known = self._ledger.find_same_file(batch) or _same_bytes(self._ledger, self._file, batch)
+        return known is not None
+
+    def stops_reading(self) -> bool:
+        """Whether it has turned out by now that the file need not be read."""
+        return self._hash.done() and self.is_needless
 
 
 def _new_batch(file: LandedFile, runtime: Runtime) -> Batch:
@@ -199,18 +245,12 @@ def _load_content(
     file: LandedFile,
     runtime: Runtime,
     batch: Batch,
-    progress: Progress,
+    reading: _Reading,
 ) -> Batch:
     if file.kinds[0] == PRICE_CATALOG:
         return load_prices.load_catalog(connection, ledger, file, runtime, batch)
     if file.kinds[0] in OBSERVED_KINDS:
         return load_observed.load_observed(connection, ledger, file, runtime, batch)
-    context = replace(
-        read_context(runtime, file.source.gateway_name, source=file.source.name),
-        observed_at=cache(lambda: _observed_at(runtime, file.name, batch)),
-        stated_at=stated_observation(file.name, None),
-    )
-    reading = _Reading(connection, file, runtime, context, progress)
     kind = reading.stage()
     file.refuse_change()
     batch = replace(batch, kind=kind.name).identified()
@@ -230,6 +270,10 @@ class _RefusedWholeError(RefusedError):
         self.invoices = invoices
 
 
+class _NeedlessError(Exception):
+    """The file that is read turns out to be one the ledger has."""
+
+
 class _Reading:
     """One file's rows on their way into temporary tables."""
 
@@ -238,21 +282,44 @@ class _Reading:
         connection: duckdb.DuckDBPyConnection,
         file: LandedFile,
         runtime: Runtime,
-        context: RecordContext,
+        hashing: _Hashing,
         progress: Progress,
     ) -> None:
         self.connection = connection
         self.file = file
         self.runtime = runtime
-        self.context = context
+        self.hashing = hashing
         self.progress = progress
         self.mapping = mapping_of(runtime, file.source)
         self.rows_in = 0
         self.quarantined: list[Quarantined] = []
         self.has_required = False
         self.columns: list[str] | None = None
+        self.typed: dict[str, TypedColumn | None] | None = None
         self.intervals: list[_Interval] = []
         self.refused_invoices: tuple[RefusedInvoice, ...] = ()
+        self.kind: FileKind | None = None
+        self.refused: RefusedError | None = None
+
+    @cached_property
+    def context(self) -> RecordContext:
+        """What reading a row depends on besides the row."""
+        runtime, name = self.runtime, self.file.name
+        source = self.file.source
+        return replace(
+            read_context(runtime, source.gateway_name, source=source.name),
+            observed_at=cache(lambda: _observed_at(runtime, name, self.hashing.batch())),
+            stated_at=stated_observation(name, None),
+        )
+
+    def stage_ahead(self) -> None:
+        """Stage the file before it is known whether it has to be; a refusal waits for stage."""
+        try:
+            self.kind = self._stage()
+        except RefusedError as error:
+            self.refused = error
+        except _NeedlessError:
+            pass
 
     def stage(self) -> FileKind:
         """Parse the file into `incoming_<table>`, and say which kind it turned out to be.
@@ -260,6 +327,13 @@ class _Reading:
         Raises:
             RefusedError: a file code.
         """
+        if self.refused is not None:
+            raise self.refused
+        if self.kind is None:
+            self.kind = self._stage()
+        return self.kind
+
+    def _stage(self) -> FileKind:
         kind = self._kind_of_lines()
         if kind is not None:
             self._create_incoming(kind)
@@ -279,9 +353,8 @@ class _Reading:
         """The kind of a file that SQL can read the lines of; None for every other file."""
         if self.file.size < LINES_FROM_BYTES or "litellm_spend_logs" not in self.file.kinds:
             return None
-        fields = parquet_columns(self.file)
-        if fields is None:
-            fields = first_row(self.file, self.runtime.settings.limits)
+        self.typed = typed_columns(self.file)
+        fields = self.typed or first_row(self.file, self.runtime.settings.limits)
         kind = None if fields is None else self._kind_with(fields)
         if kind is None or kind.name != "litellm_spend_logs":
             return None
@@ -364,21 +437,23 @@ class _Reading:
 
     def _stage_lines(self, kind: FileKind) -> None:
         """Stage lines: what is beyond doubt by SQL, every other line by the strict reader."""
-        reader = SpendLogLines(self.connection, self.context)
-        for blocks in _grouped(self._line_blocks(kind)):
+        reader = SpendLogLines(self.connection, self.context, self.typed)
+        for blocks in _read_ahead(_grouped(self._line_blocks())):
             others = reader.stage(blocks)
             self.rows_in += sum(block.count for block in blocks) - len(others)
             self.has_required = self.has_required or self.rows_in > 0
             self._stage_rows(kind, (row for row in others if row is not None))
             self._say_progress()
 
-    def _line_blocks(self, kind: FileKind) -> Iterator[LineBlock]:
+    def _line_blocks(self) -> Iterator[LineBlock]:
         limits = self.runtime.settings.limits
-        if self.file.format != "parquet":
+        if self.typed is None:
             return read_line_blocks(self.file, limits)
-        return read_parquet_blocks(self.connection, self.file, limits, kind.json_fields)
+        return read_parquet_blocks(self.file, limits)
 
     def _say_progress(self) -> None:
+        if self.hashing.stops_reading():
+            raise _NeedlessError
         self.progress(f"load {shown(self.file.name, 200)}: {self.rows_in:,} rows read")
 
     def _stage_rows(self, kind: FileKind, rows: Iterable[Row]) -> None:
@@ -568,6 +643,15 @@ def _grouped(blocks: Iterable[LineBlock]) -> Iterator[list[LineBlock]]:
             group, size = [], 0
     if group:
         yield group
+
+
+def _read_ahead(groups: Iterator[list[LineBlock]]) -> Iterator[list[LineBlock]]:
+    """The same groups, the next of which is read while the caller works on one."""
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        coming = pool.submit(next, groups, None)
+        while (group := coming.result()) is not None:
+            coming = pool.submit(next, groups, None)
+            yield group
 
 
 def _cross_row_codes(

@@ -9,6 +9,7 @@ import duckdb
 from orchestration.landing.kinds import ROW_KINDS
 from orchestration.sources.records import Column, RawTable
 from orchestration.warehouse.connection import quoted
+from orchestration.warehouse.staged import request_hash_sql
 
 # Where a row of raw came from. Rows are never changed once written.
 LINEAGE = (
@@ -347,9 +348,9 @@ def create_schema(connection: duckdb.DuckDBPyConnection) -> None:
     if "raw.forgotten_persons" not in existing:
         meaning = "One row per person who is to be forgotten, by a salted hash of the id."
         _create(connection, "raw.forgotten_persons", meaning, _FORGOTTEN_PERSONS)
-    for name in dict.fromkeys(table.contested for table in raw_tables()):
-        if name is not None and f"raw.{name}" not in existing:
-            _create_contested(connection, name)
+    for table in raw_tables():
+        if table.contested:
+            _create_request_tables(connection, table, existing)
 
 
 def _has_column(
@@ -406,16 +407,40 @@ def _create_audit(connection: duckdb.DuckDBPyConnection, audit: AuditTable) -> N
     _create(connection, f"audit.{audit.name}", audit.description, audit.columns)
 
 
-def _create_contested(connection: duckdb.DuckDBPyConnection, name: str) -> None:
+def _create_request_tables(
+    connection: duckdb.DuckDBPyConnection, table: RawTable, existing: set[str]
+) -> None:
+    if f"raw.{table.contested}" not in existing:
+        _create(
+            connection,
+            f"raw.{table.contested}",
+            "Request ids of which raw holds more than one row: restated, repeated or colliding.",
+            (
+                ("_gateway", "varchar", "Gateway."),
+                ("request_id", "varchar", "Request id."),
+            ),
+        )
+    if f"raw.{table.request_days}" not in existing:
+        _create_request_days(connection, table)
+
+
+def _create_request_days(connection: duckdb.DuckDBPyConnection, table: RawTable) -> None:
+    """The table of request hashes, with those of rows that an earlier version loaded."""
+    name = f"raw.{table.request_days}"
     _create(
         connection,
-        f"raw.{name}",
-        "Request ids of which raw holds more than one row: restated, repeated or colliding.",
+        name,
+        "A hash of the request id of every row that was loaded, and its day: tells ids met before.",
         (
-            ("_gateway", "varchar", "Gateway."),
-            ("request_id", "varchar", "Request id."),
+            ("request_hash", "ubigint", "Hash of gateway and request id."),
+            ("event_date", "date", "UTC day of the row."),
         ),
     )
+    connection.execute(f"""
+        insert into {name}
+        select {request_hash_sql("_gateway", "request_id")}, cast({table.event_at} as date)
+        from raw.{table.name}
+        """)
 
 
 def _create(

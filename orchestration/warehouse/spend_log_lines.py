@@ -27,6 +27,7 @@ from orchestration.landing.rows import Row
 from orchestration.sources import litellm_spend_logs as spend_logs
 from orchestration.sources.records import NAMED_KEY, Record, RecordContext
 from orchestration.warehouse.connection import quoted
+from orchestration.warehouse.parquet_lines import METADATA, TypedColumn
 from orchestration.warehouse.staged import row_hash_sql
 
 Path = tuple[str, ...]
@@ -78,7 +79,8 @@ _TIME = (
     "20[0-9]{2}-[01][0-9]-[0-3][0-9][T ](?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]"
     r"(?:\.[0-9]{1,6})?(?:Z|\+00:00)?"
 )
-_MONEY = r'"spend": ?([0-9]+(?:\.[0-9]+)?(?:[eE][-+]?[0-9]{1,3})?)[,}]'
+_AMOUNT = r"[0-9]+(?:\.[0-9]+)?(?:[eE][-+]?[0-9]{1,3})?"
+_MONEY = rf'"spend": ?({_AMOUNT})[,}}]'
 # Texts with a credential, and what was no string: an object, a list, a truth or a fraction.
 _NO_TEXT = (
     rf"{CREDENTIAL_HINT}|(?:^|\x1f)(?:[{{\[]|(?:true|false|nan|inf(?:inity)?|-[0-9.e+-]+"
@@ -279,12 +281,16 @@ def _is_path_name(name: str) -> bool:
 
 # ---------------------------------------------------------------- what SQL reads
 
+# The columns of a file of typed columns, None for the one whose text the lines are.
+TypedColumns = Mapping[str, TypedColumn | None]
+
 
 @dataclass(frozen=True, slots=True)
 class _Places:
     """SQL of the values of a row; NULL for a place no row has had so far."""
 
     names: Mapping[Path, str]
+    columns: TypedColumns | None
 
     @property
     def leaves(self) -> Collection[Path]:
@@ -297,12 +303,38 @@ class _Places:
             return f"cast(null as {_taken_as(place)})"
         return self.names[place]
 
+    def column(self, place: Path) -> TypedColumn | None:
+        """The column a value is typed by; None where it is JSON or text."""
+        return self.columns.get(place[0]) if self.columns and len(place) == 1 else None
+
+    def is_moment(self, *place: str) -> bool:
+        """Whether a value is a time already."""
+        column = self.column(place)
+        return column is not None and column.is_moment
+
+    def is_count(self, *place: str) -> bool:
+        """Whether a value is a whole number already."""
+        column = self.column(place)
+        return column is not None and column.is_count
+
     def text(self, *place: str) -> str:
         """A text, or NULL for an empty one."""
+        if self.is_moment(*place):
+            return self.value(*place)
         return f"nullif({self.value(*place)}, '')" if place in self.leaves else "null"
+
+    def is_zoned(self, *place: str) -> str:
+        """Whether a time says that it is in UTC; NULL where there is none."""
+        if self.is_moment(*place):
+            column = self.column(place)
+            return "true" if column is None or column.is_zoned else f"{self.value(*place)} is null"
+        text = self.text(*place)
+        return f"(right({text}, 1) = 'Z' or right({text}, 6) = '+00:00')"
 
     def count(self, *place: str) -> str:
         """A count that fits a bigint, else NULL."""
+        if self.is_count(*place):
+            return f"try_cast({self.value(*place)} as bigint)"
         return f"try_cast(cast({self.value(*place)} as varchar) as bigint)"
 
     def seconds(self, *place: str) -> str:
@@ -322,19 +354,18 @@ def _json_path(place: Path) -> str:
     return quoted("$" + "".join(f'."{name}"' for name in place))
 
 
-def _json_paths(places: Iterable[Path]) -> str:
-    return f"[{', '.join(map(_json_path, places))}]"
+def _json_paths(places: Iterable[Path], top: Path) -> str:
+    """Where objects stand in a line that begins at `top` of its row."""
+    below = (place[len(top) :] for place in places if place[: len(top)] == top)
+    return f"[{', '.join(map(_json_path, below))}]"
 
 
-def _structure(leaves: Iterable[Path]) -> str:
-    """The part of a row that is taken out of it, as json_transform expects it."""
+def _structure(values: Iterable[Path], top: Path) -> str:
+    """The part of a line that is taken out of it, as json_transform expects it."""
     root: dict[str, Any] = {}
-    for place in sorted(leaves):
-        kind = kind_of(place[:-1], place[-1])
-        if kind == "object":
-            continue
+    for place in sorted(values):
         holder = root
-        for name in place[:-1]:
+        for name in place[len(top) : -1]:
             holder = holder.setdefault(name, {})
         holder[place[-1]] = _taken_as(place)
     return json.dumps(root, ensure_ascii=False)
@@ -349,27 +380,69 @@ def _value_names(plan: Plan) -> dict[Path, str]:
     return {place: f"value_{number}" for number, place in enumerate(sorted(plan.leaves))}
 
 
-def _taken_sql(plan: Plan, salt: int) -> str:
+def _taken_sql(plan: Plan, salt: int, columns: TypedColumns | None) -> str:
     """The values of every line, and its shape."""
-    values = ",\n".join(
-        f"v{''.join(f'.{_name(name)}' for name in place)} as {ours}"
-        for place, ours in _value_names(plan).items()
-        if kind_of(place[:-1], place[-1]) != "object"
+    top = () if columns is None else _METADATA
+    names = {place: ours for place, ours in _value_names(plan).items() if _is_value(place)}
+    inner = [place for place in names if place[: len(top)] == top]
+    values = "".join(
+        f",\n{_inner_value(place[len(top) :]) if place in inner else _typed_value(place, columns)}"
+        f" as {ours}"
+        for place, ours in names.items()
     )
+    whole = f"json_transform(line, {quoted(_structure(inner, top))})" if inner else "null"
+    beside = "" if columns is None else ", block_lines.* exclude (line_number, line, objects)"
     return f"""
-        select line_number, line, objects, has_nul, money_text, shape, {values}
+        select line_number, line, objects, has_nul, money_text, shape{values}
         from (
             select
                 line_number,
                 line,
-                objects,
-                contains(line, '\\u0000') as has_nul,
-                regexp_extract(line, {quoted(_MONEY)}, 1) as money_text,
-                json_transform(line, {quoted(_structure(plan.leaves))}) as v,
-                hash(json_keys(line, {_json_paths(plan.objects)}), {salt}) as shape
+                {"objects" if columns is None else "objects + 1 as objects"},
+                {_has_nul(columns)} as has_nul,
+                {_money_text(columns)} as money_text,
+                {whole} as v,
+                hash(json_keys(line, {_json_paths(plan.objects, top)}), {salt}) as shape
+                {beside}
             from block_lines
         )
         """
+
+
+def _is_value(place: Path) -> bool:
+    return kind_of(place[:-1], place[-1]) != "object"
+
+
+def _inner_value(place: Path) -> str:
+    return f"v{''.join(f'.{_name(name)}' for name in place)}"
+
+
+def _typed_value(place: Path, columns: TypedColumns | None) -> str:
+    column = (columns or {})[place[0]]
+    if column is None:
+        raise AssertionError("the metadata are the line, no column beside it")
+    if column.is_moment or column.is_count:
+        return column.name
+    is_text = _taken_as(place) == "VARCHAR" or kind_of((), place[0]) == "tags"
+    return column.text if is_text else column.json
+
+
+def _has_nul(columns: TypedColumns | None) -> str:
+    tags = None if columns is None else columns.get("request_tags")
+    escaped = "contains(line, '\\u0000')"
+    if tags is None:
+        return escaped
+    return f"({escaped} or coalesce(contains({tags.text}, '\\u0000'), false))"
+
+
+def _money_text(columns: TypedColumns | None) -> str:
+    if columns is None:
+        return f"regexp_extract(line, {quoted(_MONEY)}, 1)"
+    column = columns.get("spend")
+    if column is None or column.json != column.text:
+        # An amount that is text is for the strict reader.
+        return "''"
+    return f"regexp_extract({column.text}, {quoted(f'^({_AMOUNT})$')}, 1)"
 
 
 def _one_of(value: str, words: Iterable[str]) -> str:
@@ -472,10 +545,6 @@ _SPEND = """
     """
 
 
-def _is_zoned(text: str) -> str:
-    return f"(right({text}, 1) = 'Z' or right({text}, 6) = '+00:00')"
-
-
 @dataclass(frozen=True, slots=True)
 class _Statements:
     """SQL over the table `block_lines` for one plan."""
@@ -485,9 +554,11 @@ class _Statements:
     words: str
 
 
-def _statements(plan: Plan, salt: int, context: RecordContext) -> _Statements:
-    taken = _taken_sql(plan, salt)
-    at = _Places(_value_names(plan))
+def _statements(
+    plan: Plan, salt: int, context: RecordContext, columns: TypedColumns | None
+) -> _Statements:
+    taken = _taken_sql(plan, salt, columns)
+    at = _Places(_value_names(plan), columns)
     return _Statements(
         insert=_insert_sql(taken, at, context),
         unknown_shapes=f"""
@@ -585,17 +656,18 @@ def _insert_sql(taken: str, at: _Places, context: RecordContext) -> str:
 
 def _conditions(at: _Places, texts: Mapping[str, str], context: RecordContext) -> list[str]:
     plain = [each for each in (*texts.values(), at.text("api_base")) if each != "null"]
-    times = [at.text(name) for name in _TIMES.values() if (name,) in at.leaves]
+    times = [
+        at.text(name) for name in _TIMES.values() if (name,) in at.leaves and not at.is_moment(name)
+    ]
     together = f"concat_ws({_SEPARATOR}, {', '.join(plain)})"
     kinds: dict[str, list[str]] = {}
     for place in sorted(at.leaves):
         kind = kind_of(place[:-1], place[-1]) or ""
-        kinds.setdefault(kind, []).append(f"cast({at.value(*place)} as varchar)")
+        if not at.is_count(*place):
+            kinds.setdefault(kind, []).append(f"cast({at.value(*place)} as varchar)")
     conditions = [
         "not has_nul",
-        # Metadata that are no object are a flag.
-        "case when has_metadata then true"
-        " else coalesce(json_type(line, '$.metadata'), 'NULL') in ('NULL', 'OBJECT') end",
+        *_metadata_conditions(at),
         "(tags_text is null or tags_word is not null)",
         "(base_text is null or base_word is not null)",
         # A name without a visible first letter, or one that may say `None`, is looked at.
@@ -603,7 +675,7 @@ def _conditions(at: _Places, texts: Mapping[str, str], context: RecordContext) -
         "not starts_with(request_id, 'None') and not starts_with(request_id, 'null')",
         f"not regexp_matches({together}, {quoted(_NO_TEXT)})",
         f"strlen({together}) <= {context.field_characters}",
-        f"regexp_full_match(concat_ws(',', {', '.join(times)}), {quoted(f'(?:{_TIME},)*{_TIME}')})",
+        *_all_match(times, f"(?:(?:{_TIME},)*{_TIME})?"),
         f"started_at <= {_timestamp(context.as_of)}",
         *(
             f"(year({ours}) between {YEAR_FIRST} and {YEAR_LAST} or {at.text(theirs)} is null)"
@@ -615,6 +687,11 @@ def _conditions(at: _Places, texts: Mapping[str, str], context: RecordContext) -
         _one_of(f"coalesce({at.value('cache_hit')}, '')", _CACHE_HIT_WORDS),
         f"coalesce({at.text('currency')}, 'USD') = 'USD'",
         *_all_match(kinds.get("count"), "[0-9,]*"),
+        *(
+            f"coalesce({at.value(*place)} >= 0, true)"
+            for place in sorted(at.leaves)
+            if at.is_count(*place) and kind_of(place[:-1], place[-1]) == "count"
+        ),
         *(f"({at.value(n)} is null or {n} is not null)" for n in _COUNTS if (n,) in at.leaves),
         # In other texts a number counts as what it reads.
         *(
@@ -634,6 +711,17 @@ def _conditions(at: _Places, texts: Mapping[str, str], context: RecordContext) -
     if context.closed_until is not None:
         conditions.append(f"started_at >= {_timestamp(context.closed_until)}")
     return conditions
+
+
+def _metadata_conditions(at: _Places) -> list[str]:
+    if at.columns is not None:
+        # The line is the metadata, and begins as an object does.
+        return []
+    # Metadata that are no object are a flag.
+    return [
+        "case when has_metadata then true"
+        " else coalesce(json_type(line, '$.metadata'), 'NULL') in ('NULL', 'OBJECT') end"
+    ]
 
 
 def _all_match(values: list[str] | None, pattern: str) -> list[str]:
@@ -665,7 +753,7 @@ def _codes_sql(at: _Places, columns: set[str]) -> str:
     known = [name for name in spend_logs.CONTENT_COLUMNS if (name,) in at.leaves]
     nothing = ("null", "false", '""', "{}", "[]", '"{}"', '"[]"')
     contents = [f"not {_one_of(f'cast({at.value(n)} as varchar)', nothing)}" for n in known]
-    times = [at.text(name) for name in _TIMES.values() if (name,) in at.leaves]
+    times = [at.is_zoned(name) for name in _TIMES.values() if (name,) in at.leaves]
     tokens = [name for name in ("prompt_tokens", "completion_tokens") if name in columns]
     has_tokens = " or ".join(f"coalesce({name}, 0) > 0" for name in tokens) or "false"
     quantities = [c.name for c in spend_logs.USAGE_COLUMNS if c.name in columns]
@@ -676,7 +764,7 @@ def _codes_sql(at: _Places, columns: set[str]) -> str:
         "content_dropped": " or ".join(contents) or "false",
         "cost_without_usage": f"spend > 0 and not ({has_quantity})",
         "end_before_start": "ended_at < started_at" if "ended_at" in columns else "false",
-        "naive_timestamp": " or ".join(f"not {_is_zoned(text)}" for text in times),
+        "naive_timestamp": " or ".join(f"not {is_zoned}" for is_zoned in times),
         "non_billable_call_type": reads_back if "call_type" in columns else "false",
         "null_spend_on_failure": "spend is null",
         "schema_drift": "has_drift",
@@ -708,9 +796,17 @@ def _codes_sql(at: _Places, columns: set[str]) -> str:
 class SpendLogLines:
     """Stages the rows of spend logs about which their shape leaves no doubt."""
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection, context: RecordContext) -> None:
+    def __init__(
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        context: RecordContext,
+        columns: TypedColumns | None = None,
+    ) -> None:
+        """`columns` are those of a file whose lines are the metadata of its rows alone."""
         self._connection = connection
         self._context = context
+        self._columns = columns
+        self._top = () if columns is None else _METADATA
         self._seen = _Seen()
         self._salt = secrets.randbits(62)
         self._statements: _Statements | None = None
@@ -814,16 +910,21 @@ class SpendLogLines:
 
     def _learn_keys(self, lines: pa.Table) -> bool:
         """Plan anew where the lines hold keys that no line before had."""
-        is_new = [self._seen.add(_value_of(line)) for line in lines.column("line").to_pylist()]
+        is_new = [self._seen.add(self._row_of(line)) for line in lines.column("line").to_pylist()]
         if not any(is_new):
             return False
         self._plan = self._seen.plan()
         self._forget_shapes()
         if {("request_id",), ("startTime",), ("spend",)} <= self._plan.leaves:
-            self._statements = _statements(self._plan, self._salt, self._context)
+            self._statements = _statements(self._plan, self._salt, self._context, self._columns)
             for known in self._examples:
                 self._judge(known)
         return True
+
+    def _row_of(self, line: str) -> dict[str, Any]:
+        if self._columns is None:
+            return _value_of(line)
+        return {**dict.fromkeys(self._columns), METADATA: _value_of(line)}
 
     def _learn_shapes(self) -> bool:
         """Judge the shapes of `block_lines` that are new; whether there are any."""
@@ -844,14 +945,15 @@ class SpendLogLines:
             rows = self._connection.execute(f"""
                 select hash(keys, {self._salt}) as shape, keys
                 from (
-                    select json_keys(line, {_json_paths(self._plan.objects)}) as keys
+                    select json_keys(line, {_json_paths(self._plan.objects, self._top)}) as keys
                     from examples
                 )
                 """).fetchall()
         for shape, keys in rows:
             if shape in self._shapes:
                 continue
-            judged = self._plan.judge(keys)
+            above = [] if self._columns is None else [list(self._columns)]
+            judged = self._plan.judge([*above, *keys])
             self._shapes[shape] = judged
             # A shape that is not sound is known too, and no row fits it.
             judged = judged or Shape(-1, usage_at=0, has_drift=False, has_metadata=False)

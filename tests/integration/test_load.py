@@ -270,6 +270,23 @@ def test_a_repeated_id_touches_the_days_of_all_its_rows(loader_home: LoaderHome)
     ]
 
 
+def test_ids_that_an_earlier_version_loaded_are_met_again(loader_home: LoaderHome) -> None:
+    loader_home.drop("a.jsonl", lines(row(1), row(2, startTime="2026-06-03T00:00:00Z")))
+    loader_home.load()
+    loader_home.query("drop table raw.litellm__spend_logs_request_days")
+    loader_home.query("delete from audit.touched_days")
+    loader_home.drop("b.jsonl", lines(row(2, startTime="2026-06-20T00:00:00Z", endTime=None)))
+
+    loader_home.load()
+
+    contested = loader_home.table("raw.litellm__contested_requests")
+    assert contested == [("litellm", "chatcmpl-000002")]
+    assert loader_home.table("audit.touched_days") == [
+        ("litellm__spend_logs", date(2026, 6, 3)),
+        ("litellm__spend_logs", date(2026, 6, 20)),
+    ]
+
+
 def test_what_is_already_known_touches_no_day(loader_home: LoaderHome) -> None:
     loader_home.drop("a.jsonl", lines(row(1), row(2)))
     loader_home.load()
