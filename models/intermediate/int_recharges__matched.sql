@@ -166,18 +166,20 @@ bought as (
 
 -- Each purchase takes the nearest request before it that none has taken: like brackets, a request
 -- opens a level and the purchase that comes down from there closes it.
-told as (
+events as (
+    select * from asked
+    union all
+    select * from bought
+),
+
+leveled as (
     select
         *,
         sum(step) over (
             partition by wallet_id, currency, amount
             order by occurred_at asc, step desc, event_id asc
-        ) + case when step < 0 then 1 else 0 end as level
-    from (
-        select * from asked
-        union all
-        select * from bought
-    )
+        ) + case when step < 0 then 1 else 0 end as open_requests
+    from events
 ),
 
 neighbored as (
@@ -186,9 +188,9 @@ neighbored as (
         lag(event_id) over side_by_side as event_before,
         lag(step) over side_by_side as step_before,
         lag(occurred_at) over side_by_side as occurred_before
-    from told
+    from leveled
     window side_by_side as (
-        partition by wallet_id, currency, amount, level
+        partition by wallet_id, currency, amount, open_requests
         order by occurred_at asc, step desc, event_id asc
     )
 ),

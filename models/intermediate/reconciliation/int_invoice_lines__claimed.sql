@@ -37,7 +37,10 @@ named as (
         coalesce(models.compared_model, lines.model) as model,
         coalesce(lines.gateway, lines.provider) as biller
     from lines
-    left join models on lines.provider = models.provider and lines.model = models.model
+    left join models
+        on
+            coalesce(lines.gateway, lines.provider) = models.provider
+            and lines.model = models.model
 ),
 
 led as (
@@ -137,7 +140,10 @@ dated as (
                 then slices.gateway = scopes.gateway and slices.payee = scopes.gateway
             else slices.provider = scopes.provider and slices.payee = slices.provider
         end
-    left join models on slices.provider = models.provider and slices.model = models.model
+    left join models
+        on
+            coalesce(scopes.gateway, slices.provider) = models.provider
+            and slices.model = models.model
     left join fx_rates
         on
             slices.usage_date = fx_rates.rate_date

@@ -71,7 +71,10 @@ keyed as (
             else {{ half_minor_unit('lines.currency') }}
         end as rounding_amount
     from lines
-    left join models on lines.provider = models.provider and lines.model = models.model
+    left join models
+        on
+            coalesce(lines.gateway, lines.provider) = models.provider
+            and lines.model = models.model
 ),
 
 -- Lines alike in one document share what is expected: each what it bills, the last the rest.

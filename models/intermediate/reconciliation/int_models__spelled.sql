@@ -1,6 +1,7 @@
 {{ config(materialized='table') }}
 -- Grain: one row per provider and name of a model, as gateways, provider pages, bills and invoices
--- write it: the one name under which all of these are compared.
+-- write it: the one name under which all of these are compared. A gateway that bills us stands
+-- among the providers, for its invoices do not say whose models they name.
 -- Spellings of the same words and numbers are one model. A name without a date is the one dated
 -- snapshot that is in use beside it, or the newest of several.
 
@@ -11,6 +12,14 @@ with names as (
         true as is_ours
     from {{ ref('int_usage__sliced') }}
     group by provider, model
+    union all
+    select
+        gateway as provider,
+        model,
+        true as is_ours
+    from {{ ref('int_usage__sliced') }}
+    where payee = gateway and payee is distinct from provider
+    group by gateway, model
     union all
     select
         provider,
@@ -27,11 +36,11 @@ with names as (
     group by provider, model
     union all
     select
-        provider,
+        coalesce(gateway, provider) as provider,
         model,
         false as is_ours
     from {{ ref('int_invoice_lines__mapped') }}
-    group by provider, model
+    group by coalesce(gateway, provider), model
 ),
 
 keyed as (

@@ -48,7 +48,9 @@ prices as (
         and price_region = ''
 ),
 
-{%- for name, keys in [("own_means", "gateway, usage_date, model"), ("means", "usage_date, model")] %}
+{%- for name, keys in [
+    ("own_means", "gateway, usage_date, model"), ("means", "usage_date, model")
+] %}
 
 {{ name }} as (
     select
