@@ -16,6 +16,7 @@ from typing import Any
 from accuracy.world import (
     BEFORE,
     CHANGE_AT,
+    CLOUD_MODEL,
     DAYS,
     LARGE_MODELS,
     LONG,
@@ -34,6 +35,8 @@ UNITS = {
     "input": "input_text_uncached_tokens",
     "cached": "input_cached_read_tokens",
     "output": "output_text_tokens",
+    "write_5m": "input_cache_write_5m_tokens",
+    "write_1h": "input_cache_write_1h_tokens",
 }
 ISSUED = date(2026, 11, 2)
 # How a vendor lays out an invoice. The first four state quantities, the others amounts alone.
@@ -132,6 +135,7 @@ class Contract:
     billed: list[Call] = field(default_factory=list)
     discount: Decimal = Decimal(0)
     rounding: str = "line"
+    has_nameless_costs: bool = False
     vendor: str = ""
     kind: str = ""
     invoices: list[Invoice] = field(default_factory=list)
@@ -288,9 +292,9 @@ class Contract:
         elif self.layout == "thousands":
             line.columns |= {"quantity": Decimal(line.quantity) / 1000, "unit": "1K tokens"}
 
-    def lines_of(self, calls: list[Call]) -> list[Line]:
+    def lines_of(self, calls: list[Call], billed: list[Call] | None = None) -> list[Line]:
         """Lines of some calls, as the layout has them."""
-        return self._lines(calls, calls, {})
+        return self._lines(calls, calls if billed is None else billed, {})
 
     def forget(self) -> None:
         """Undo the calls that were drawn."""
@@ -557,6 +561,22 @@ def unrecorded(world: World, code: str) -> None:
     invoice.fault = code
 
 
+def _on_a_cloud(world: World) -> Contract:
+    """A contract with a cloud, of which the cloud's bill of every hour is known."""
+    vendor = "Amazon Web Services, Inc."
+    return draw(world, layouts=("one",), model=CLOUD_MODEL, has_pages=True, vendor=vendor)
+
+
+def unrecorded_on_cloud(world: World, code: str) -> None:
+    """A call that the gateway lost, on the bill and the invoice of a cloud."""
+    contract = _on_a_cloud(world)
+    call = contract.call()
+    contract.billed.append(call)
+    invoice = contract.invoice()
+    _add(invoice, [call], "missing_usage", 1, contract)
+    invoice.fault = code
+
+
 def around_the_gateway(world: World, code: str) -> None:
     """A contract of which the gateway has no record at all."""
     # At which of two prices calls were made that nobody recorded, nobody can know.
@@ -753,6 +773,66 @@ def credited(world: World, code: str) -> None:
     contract.invoices.append(note)
 
 
+def between_prices(world: World, code: str) -> None:
+    """A line before a change of prices and one after it, with a call on the wrong one."""
+    contract, before, after = _around_the_change(world)
+    moved = after[-1]
+    invoice = contract.invoice([], [])
+    _append(contract, invoice, before, [*before, moved])
+    _append(contract, invoice, after, after[:-1])
+    for line in invoice.lines:
+        if line.part is not None and line.part[2] in moved.parts:
+            count = moved.parts[line.part[2]]
+            is_first = line.number <= len(invoice.lines) // 2
+            price = BEFORE["gpt-5-mini", "standard"] if is_first else moved.prices
+            amount = count * price[line.part[2]] / MILLION
+            line.causes["price_version"] += amount if is_first else -amount
+    invoice.fault = code
+
+
+def _around_the_change(world: World) -> tuple[Contract, list[Call], list[Call]]:
+    """A contract with large calls before a change of prices and after it."""
+    contract = draw(world, layouts=("parts",), model="gpt-5-mini")
+    contract.forget()
+    for hours in (-200, -100, 50, 100, 200):
+        at = CHANGE_AT + timedelta(hours=hours, seconds=world.rng.randrange(3_600))
+        call = contract.call(at=at)
+        contract.happen(replace(call, uncached=call.uncached * 10, cached=call.cached * 10))
+    return contract, contract.recorded[:2], contract.recorded[2:]
+
+
+def _append(contract: Contract, invoice: Invoice, own: list[Call], theirs: list[Call]) -> None:
+    for line in contract.lines_of(own, theirs):
+        line.number = len(invoice.lines) + 1
+        invoice.lines.append(line)
+
+
+def kept_longer(world: World, code: str) -> None:
+    """What was written to the cache for minutes, billed as if for an hour."""
+    contract = _writing(world, reported=False)
+    call = contract.recorded[-1]
+    contract.billed.remove(call)
+    contract.billed.append(replace(call, write_5m=0, write_1h=call.write_1h + call.write_5m))
+    invoice = contract.invoice()
+    nothing = {"uncached": 0, "cached": 0, "output": 0}
+    _add(invoice, [replace(call, write_1h=0, **nothing)], "cache_split", -1, contract)
+    more = replace(call, write_5m=0, write_1h=call.write_5m, **nothing)
+    _add(invoice, [more], "cache_split", 1, contract)
+    invoice.fault = code
+
+
+def _writing(world: World, *, reported: bool) -> Contract:
+    """A contract whose calls write to the cache, for minutes and for an hour."""
+    layouts = MONTHLY if not reported else (*MONTHLY, *AMOUNTS)
+    contract = draw(world, layouts=layouts, model="claude-sonnet-4-5", has_pages=reported)
+    contract.forget()
+    for _ in range(3):
+        call = contract.call()
+        writes = {name: world.rng.randrange(20_000, 90_000) for name in ("write_5m", "write_1h")}
+        contract.happen(replace(call, **writes))
+    return contract
+
+
 VENDORS = {"openai": ("OpenAI, LLC", "OpenAI"), "anthropic": ("Anthropic PBC", "Anthropic, PBC")}
 
 
@@ -895,6 +975,66 @@ def of_embeddings(world: World) -> None:
     contract.invoice()
 
 
+def at_two_prices(world: World) -> None:
+    """An invoice with lines of their own for what was used before a change of prices."""
+    contract, before, after = _around_the_change(world)
+    invoice = contract.invoice([], [])
+    for calls in (before, after):
+        _append(contract, invoice, calls, calls)
+
+
+def by_day_alone(world: World) -> None:
+    """An invoice with one line a day, which names nothing."""
+    contract = draw(world, layouts=("one",))
+    invoice = contract.invoice([], [])
+    for day in sorted({call.at.date() for call in contract.recorded}):
+        calls = [call for call in contract.recorded if call.at.date() == day]
+        _append(contract, invoice, calls, calls)
+        line = invoice.lines[-1]
+        line.text = f"API {day}"
+        line.columns = {"service_start": f"{day}", "service_end": f"{day}"}
+
+
+WORDS = {"input": "input", "cached": "cached input", "output": "output"}
+
+
+def in_usual_words(world: World) -> None:
+    """An invoice that says what it bills in words of its own."""
+    contract = draw(world, layouts=("parts", "thousands"))
+    shape = world.rng.choice(
+        ("{model} {part} tokens", "{model} - {part} tokens", "{part} tokens ({model})")
+    )
+    for line in contract.invoice().lines:
+        if line.part is not None:
+            line.text = shape.format(model=line.part[0], part=WORDS[line.part[2]])
+
+
+def with_nameless_costs(world: World) -> None:
+    """A contract of which the provider reports what a day cost, and not for what."""
+    contract = draw(
+        world, layouts=(*MONTHLY, *AMOUNTS), model="gpt-5", has_pages=True, has_nameless_costs=True
+    )
+    contract.invoice()
+
+
+def with_cache_writes(world: World) -> None:
+    """Calls that write to the cache, for minutes and for an hour."""
+    _writing(world, reported=world.rng.random() < 0.5).invoice()
+
+
+def on_a_cloud_bill(world: World) -> None:
+    """A cloud's invoice of one line, beside its bill of every hour."""
+    _on_a_cloud(world).invoice()
+
+
+def in_both_bands(world: World) -> None:
+    """Long and short calls of a model that asks more for long ones, on the same lines."""
+    contract = draw(world, layouts=(*MONTHLY, *AMOUNTS), model="claude-sonnet-4")
+    for _ in range(3):
+        contract.happen(contract.short_call())
+    contract.invoice()
+
+
 def as_it_should_be(world: World) -> None:
     """A contract billed as it was used, in any layout, with or without reports of its days."""
     if world.rng.random() < 0.5:
@@ -915,6 +1055,7 @@ PLANTS: dict[str, Callable[[World, str], None]] = {
     "billed_retry": billed_retry,
     "broken_stream": broken_stream,
     "unrecorded": unrecorded,
+    "unrecorded_on_cloud": unrecorded_on_cloud,
     "around_the_gateway": around_the_gateway,
     "billed_as_other_model": other_model,
     "cents_for_dollars": hundredfold,
@@ -924,6 +1065,8 @@ PLANTS: dict[str, Callable[[World, str], None]] = {
     "ended_price": ended_price,
     "other_band": other_band,
     "rounded_otherwise": rounded_otherwise,
+    "between_prices": between_prices,
+    "kept_longer": kept_longer,
     "commitment": committed,
     "reseller": marked_up,
     "invented_price": invented_price,
@@ -943,4 +1086,11 @@ LOOKALIKES: dict[str, Callable[[World], None]] = {
     "by_dated_name": by_dated_name,
     "with_reasoning": with_reasoning,
     "of_embeddings": of_embeddings,
+    "at_two_prices": at_two_prices,
+    "by_day_alone": by_day_alone,
+    "in_usual_words": in_usual_words,
+    "with_nameless_costs": with_nameless_costs,
+    "with_cache_writes": with_cache_writes,
+    "in_both_bands": in_both_bands,
+    "on_a_cloud_bill": on_a_cloud_bill,
 }

@@ -88,8 +88,11 @@ def charged_failure(world: World, code: str) -> None:
 
 
 def free_failure(world: World) -> None:
-    """A failure nobody charged."""
+    """A failure nobody charged, and a further attempt that failed and nobody charged either."""
     world.rows.append(_failed(world.call(output=0), Decimal(0)))
+    retry = _failed(world.call(output=0), Decimal(0))
+    retry["metadata"]["attempted_retries"] = 1
+    world.rows.append(retry)
 
 
 def _failed(call: Call, spend: Decimal) -> dict[str, Any]:

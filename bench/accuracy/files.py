@@ -80,7 +80,13 @@ def _write_documents(landing: Path, world: World) -> None:
     for name, page in _anthropic_pages(world).items():
         folder = landing / f"{world.name}_claude" / f"anthropic_{name}"
         _write(folder / f"{name}-2026-10__p0001.json", _json(page))
+    bill = _cloud_bill(world)
+    if bill:
+        _write(landing / f"{world.name}_cur" / "cur.jsonl", _lines(bill))
     invoices = landing / f"{world.name}_invoices"
+    if world.prepaid is not None:
+        for number, rows in enumerate((router_invoice(world.prepaid), _receipt(world.prepaid))):
+            _write(invoices / f"router-{number}.csv", _csv(rows))
     _write(invoices / "invoice.csv", _csv(invoice_lines(world)))
     documents = [each.document() for c in world.contracts for each in (*c.drafts, *c.invoices)]
     if documents:
@@ -215,9 +221,10 @@ def _pages(world: World) -> dict[str, dict[str, Any]]:
     for call, project in billed:
         day = (call.ended_at - MONTH_START).days
         usage[day][project, call.model, call.tier].append(call)
+    nameless = {each.project for each in world.contracts if each.has_nameless_costs}
     return {
         "usage": _page([_usage_bucket(day, usage[day]) for day in range(DAYS)]),
-        "costs": _page([_cost_bucket(day, usage[day]) for day in range(DAYS)]),
+        "costs": _page([_cost_bucket(day, usage[day], nameless) for day in range(DAYS)]),
     }
 
 
@@ -248,6 +255,100 @@ def _anthropic_pages(world: World) -> dict[str, dict[str, Any]]:
     return {"usage": {"data": usage, **end}, "costs": {"data": costs, **end}}
 
 
+_METERS = {
+    "input": "input-tokens",
+    "cached": "cache-read-input-token-count",
+    "output": "output-tokens",
+}
+
+
+def _cloud_bill(world: World) -> list[dict[str, Any]]:
+    """A cloud's bill: a row an hour and part, in thousands, of ten decimals."""
+    hours: dict[tuple[str, datetime, str], list[Call]] = defaultdict(list)
+    for contract in world.contracts:
+        if contract.provider == "bedrock":
+            for call in contract.billed:
+                hour = call.ended_at.replace(minute=0, second=0, microsecond=0)
+                for part in call.parts:
+                    hours[contract.project, hour, part].append(call)
+    rows = []
+    for number, ((project, hour, part), calls) in enumerate(sorted(hours.items())):
+        count = sum(call.parts[part] for call in calls)
+        if count:
+            cost = sum((call.parts[part] * call.prices[part] for call in calls), Decimal(0))
+            times = {"start": _moment(hour), "end": _moment(hour + timedelta(hours=1))}
+            rows.append(
+                {
+                    "bill_billing_period_start_date": "2026-10-01T00:00:00Z",
+                    "bill_invoice_id": "",
+                    "line_item_usage_account_id": project,
+                    "line_item_usage_start_date": times["start"],
+                    "line_item_usage_end_date": times["end"],
+                    "line_item_line_item_type": "Usage",
+                    "line_item_product_code": "AmazonBedrock",
+                    "line_item_usage_type": f"USE1-Claude4.5Haiku-{_METERS[part]}",
+                    "line_item_usage_amount": str(Decimal(count) / 1000),
+                    "pricing_unit": "1K tokens",
+                    "line_item_unblended_cost": f"{cost / MILLION:.10f}",
+                    "line_item_currency_code": "USD",
+                    "identity_line_item_id": f"{world.name}-{number}",
+                    "identity_time_interval": f"{times['start']}/{times['end']}",
+                }
+            )
+    return rows
+
+
+def router_amounts(prepaid: Prepaid) -> dict[str, Decimal]:
+    """What the router charged in the month, by model."""
+    amounts: dict[str, Decimal] = defaultdict(Decimal)
+    for call in prepaid.calls:
+        amounts[call["model"]] += call["cost"]
+    return amounts
+
+
+def router_invoice(prepaid: Prepaid) -> Rows:
+    """What the router says that a month cost: one line per model, rounded to cents."""
+    amounts = router_amounts(prepaid)
+    rounded = {model: amount.quantize(CENT, ROUND_HALF_UP) for model, amount in amounts.items()}
+    header = {
+        "vendor": prepaid.gateway,
+        "invoice_number": f"INV-{prepaid.gateway}",
+        "issued_at": "2026-11-02T00:00:00Z",
+        "period_start": "2026-10-01",
+        "period_end": "2026-10-31",
+        "currency": "USD",
+        "total": sum(rounded.values(), Decimal(0)),
+    }
+    return [
+        header
+        | {
+            "line_no": number,
+            "description": f"{model} usage",
+            "model": model,
+            "amount": rounded[model],
+        }
+        for number, model in enumerate(sorted(rounded), 1)
+    ]
+
+
+def _receipt(prepaid: Prepaid) -> Rows:
+    """A receipt of the router for a top-up, with its fee, which bills no usage."""
+    header = {
+        "vendor": prepaid.gateway,
+        "invoice_number": f"REC-{prepaid.gateway}",
+        "invoice_type": "receipt",
+        "is_usage": "false",
+        "issued_at": "2026-10-02T00:00:00Z",
+        "currency": "USD",
+        "total": "105.50",
+    }
+    lines = (("Credits", "100.00"), ("Platform fee", "5.50"))
+    return [
+        header | {"line_no": number, "description": text, "amount": amount}
+        for number, (text, amount) in enumerate(lines, 1)
+    ]
+
+
 def _moment(moment: datetime) -> str:
     return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
 
@@ -255,7 +356,10 @@ def _moment(moment: datetime) -> str:
 def _anthropic_usage(workspace: str, model: str, calls: list[Call]) -> dict[str, Any]:
     return {
         "uncached_input_tokens": sum(call.uncached for call in calls),
-        "cache_creation": {"ephemeral_5m_input_tokens": 0, "ephemeral_1h_input_tokens": 0},
+        "cache_creation": {
+            "ephemeral_5m_input_tokens": sum(call.write_5m for call in calls),
+            "ephemeral_1h_input_tokens": sum(call.write_1h for call in calls),
+        },
         "cache_read_input_tokens": sum(call.cached for call in calls),
         "output_tokens": sum(call.output for call in calls),
         "server_tool_use": {"web_search_requests": 0},
@@ -269,10 +373,18 @@ def _anthropic_usage(workspace: str, model: str, calls: list[Call]) -> dict[str,
 
 
 def _anthropic_costs(workspace: str, model: str, calls: list[Call]) -> list[dict[str, Any]]:
-    kinds = {"input": "uncached_input_tokens", "cached": "cache_read_input_tokens"}
+    kinds = {
+        "input": "uncached_input_tokens",
+        "cached": "cache_read_input_tokens",
+        "write_5m": "cache_creation.ephemeral_5m_input_tokens",
+        "write_1h": "cache_creation.ephemeral_1h_input_tokens",
+    }
     lines = []
-    for part in ("input", "cached", "output"):
-        amount = sum((call.parts[part] * call.prices[part] for call in calls), Decimal(0))
+    for part in ("input", "cached", "write_5m", "write_1h", "output"):
+        amount = sum(
+            (call.parts[part] * call.prices[part] for call in calls if part in call.parts),
+            Decimal(0),
+        )
         if amount:
             lines.append(
                 {
@@ -328,9 +440,16 @@ def _usage_bucket(day: int, groups: dict[tuple[str, str, str], list[Call]]) -> d
     return _bucket(day, results)
 
 
-def _cost_bucket(day: int, groups: dict[tuple[str, str, str], list[Call]]) -> dict[str, Any]:
+def _cost_bucket(
+    day: int, groups: dict[tuple[str, str, str], list[Call]], nameless: set[str]
+) -> dict[str, Any]:
+    """What was charged by line item, and of some projects in one amount."""
     results = []
+    together: dict[str, Decimal] = defaultdict(Decimal)
     for (project, model, tier), calls in sorted(groups.items()):
+        if project in nameless:
+            together[project] += sum((call.cost for call in calls), Decimal(0))
+            continue
         for part in ("input", "cached", "output"):
             count = sum(call.parts[part] for call in calls)
             amount = sum((call.parts[part] * call.prices[part] for call in calls), Decimal(0))
@@ -347,6 +466,15 @@ def _cost_bucket(day: int, groups: dict[tuple[str, str, str], list[Call]]) -> di
                         "quantity_unit": "tokens",
                     }
                 )
+    results += [
+        {
+            "object": "organization.costs.result",
+            "amount": {"value": amount, "currency": "usd"},
+            "line_item": None,
+            "project_id": project,
+        }
+        for project, amount in sorted(together.items())
+    ]
     return _bucket(day, results)
 
 
@@ -354,6 +482,8 @@ def _catalog(prices: dict[tuple[str, str], dict[str, Decimal]]) -> dict[str, Any
     """LiteLLM's cost map of the models."""
     ours = {"input": "input_cost_per_token", "cached": "cache_read_input_token_cost"}
     ours["output"] = "output_cost_per_token"
+    ours["write_5m"] = "cache_creation_input_token_cost"
+    ours["write_1h"] = "cache_creation_input_token_cost_above_1hr"
     entries: dict[str, dict[str, Any]] = defaultdict(lambda: {"mode": "chat"})
     for (model, tier), parts in prices.items():
         entries[model]["litellm_provider"] = provider_of(model)
@@ -639,6 +769,7 @@ def _settings(worlds: Sequence[World]) -> str:
             f"  - {{name: {name}_claude, kind: anthropic_admin, api_key: '${{BENCH_KEY}}', "
             "interval: 100000h}",
             f"  - {{name: {name}_invoices, kind: invoices}}",
+            f"  - {{name: {name}_cur, kind: aws_cur2}}",
             f"  - {{name: {name}_edge, kind: gateway_counts, gateway: {world.gateway}}}",
             f"  - {{name: {name}_pages, kind: openai_admin, api_key: '${{BENCH_KEY}}', "
             "interval: 100000h}",

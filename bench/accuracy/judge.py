@@ -14,7 +14,14 @@ from typing import Any
 
 import duckdb
 
-from accuracy.files import billed_amounts, exact_amounts, invoice_lines, invoice_number
+from accuracy.files import (
+    billed_amounts,
+    exact_amounts,
+    invoice_lines,
+    invoice_number,
+    router_amounts,
+    router_invoice,
+)
 from accuracy.world import Cause, Finding, World
 
 # Beyond this a part of an invoice line's variance is an exception of its own.
@@ -247,33 +254,48 @@ class Shares:
         self.examples += other.examples
 
 
+Truth = dict[tuple[str, int | None], dict[str, Decimal]]
+
+
+def _truth_of(world: World, labels: dict[str, str]) -> Truth:
+    """Every cause of every line of a world's invoices; `labels` learns what each invoice is for."""
+    truth: Truth = {}
+    number = invoice_number(world)
+    numbers = {}
+    billed = billed_amounts(world)
+    for row in invoice_lines(world):
+        numbers[row["description"]] = row["line_no"]
+        exact = billed[row["description"]]
+        truth[number, row["line_no"]] = {"rounding": row["amount"] - exact}
+        # What the header alone has; no file has both of them in one row.
+        truth[number, None] = {"tax": row["tax"], "credit": -row["credits_applied"]}
+    if world.prepaid is not None:
+        charged = router_amounts(world.prepaid)
+        for row in router_invoice(world.prepaid):
+            rounding = row["amount"] - charged[row["model"]]
+            truth[row["invoice_number"], row["line_no"]] = {"rounding": rounding}
+    for contract in world.contracts:
+        for invoice in contract.invoices:
+            truth[invoice.number, None] = {
+                "tax": invoice.tax,
+                "credit": -invoice.credit,
+                "rounding": invoice.rounding,
+            }
+            for line in invoice.lines:
+                truth[invoice.number, line.number] = line.truth
+                labels[invoice.number] = f"{invoice.fault or contract.kind} {contract.layout}"
+    for each in causes_of(world):
+        causes = truth[number, numbers[each.line]]
+        causes[each.name] = causes.get(each.name, Decimal(0)) + each.amount
+    return truth
+
+
 def judge_causes(worlds: Iterable[World], home: Path, shares: Shares) -> None:
     """Hold the causes of every invoice line against the planted ones."""
-    truth: dict[tuple[str, int | None], dict[str, Decimal]] = {}
     labels: dict[str, str] = {}
+    truth: Truth = {}
     for world in worlds:
-        number = invoice_number(world)
-        numbers = {}
-        billed = billed_amounts(world)
-        for row in invoice_lines(world):
-            numbers[row["description"]] = row["line_no"]
-            exact = billed[row["description"]]
-            truth[number, row["line_no"]] = {"rounding": row["amount"] - exact}
-            # What the header alone has; no file has both of them in one row.
-            truth[number, None] = {"tax": row["tax"], "credit": -row["credits_applied"]}
-        for contract in world.contracts:
-            for invoice in contract.invoices:
-                truth[invoice.number, None] = {
-                    "tax": invoice.tax,
-                    "credit": -invoice.credit,
-                    "rounding": invoice.rounding,
-                }
-                for line in invoice.lines:
-                    truth[invoice.number, line.number] = line.truth
-                    labels[invoice.number] = f"{invoice.fault or contract.kind} {contract.layout}"
-        for each in causes_of(world):
-            causes = truth[number, numbers[each.line]]
-            causes[each.name] = causes.get(each.name, Decimal(0)) + each.amount
+        truth |= _truth_of(world, labels)
     with duckdb.connect(str(home / "warehouse.duckdb"), read_only=True) as connection:
         found = connection.execute("select * from marts.invoice_reconciliation order by all")
         names = [column[0] for column in found.description or ()]

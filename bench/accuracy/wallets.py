@@ -286,6 +286,19 @@ def topped_up_alike(prepaid: Prepaid) -> None:
         prepaid.top_up()
 
 
+def topped_up_without_reference(prepaid: Prepaid) -> None:
+    """A top-up whose request names no payment, of an amount that many have."""
+    at = prepaid.world.some_time()
+    intent = prepaid.pay(Decimal(25), at)
+    prepaid.approve(Decimal(25), at, None)
+    prepaid.credit(Decimal(25), at + timedelta(minutes=1), intent)
+
+
+def credited_for_goodwill(prepaid: Prepaid) -> None:
+    """Credit that the router gave for an outage."""
+    prepaid.move(prepaid.wallet, Decimal(1), prepaid.world.some_time())
+
+
 def refunded_in_part(prepaid: Prepaid) -> None:
     """A refund of a part of a payment, twice."""
     intent, at = prepaid.top_up()
@@ -306,6 +319,8 @@ PLANTS: dict[str, Callable[[Prepaid, str], None]] = {
 LOOKALIKES: dict[str, Callable[[Prepaid], None]] = {
     "topped_up_alike": topped_up_alike,
     "refunded_in_part": refunded_in_part,
+    "topped_up_without_reference": topped_up_without_reference,
+    "credited_for_goodwill": credited_for_goodwill,
     "low_for_a_while": low_for_a_while,
 }
 

@@ -30,9 +30,14 @@ MILLION = Decimal(1_000_000)
 Prices = dict[str, Decimal]
 
 
-def _prices(uncached: str, cached: str, output: str) -> Prices:
-    """USD per million tokens."""
-    return {"input": Decimal(uncached), "cached": Decimal(cached), "output": Decimal(output)}
+def _prices(uncached: str, cached: str, output: str, **writes: str) -> Prices:
+    """USD per million tokens; of writes to the cache by how long it keeps them."""
+    more = {name: Decimal(price) for name, price in writes.items()}
+    return {
+        "input": Decimal(uncached),
+        "cached": Decimal(cached),
+        "output": Decimal(output),
+    } | more
 
 
 # By model and tier: before the change, and from then on.
@@ -45,9 +50,12 @@ BEFORE = {
     ("gpt-5-nano", "priority"): _prices("0.1", "0.01", "0.8"),
     ("gpt-5", "batch"): _prices("0.625", "0.0625", "5"),
     ("text-embedding-3-small", "standard"): _prices("0.02", "0", "0"),
-    ("claude-sonnet-4-5", "standard"): _prices("3", "0.3", "15"),
+    ("claude-sonnet-4-5", "standard"): _prices("3", "0.3", "15", write_5m="3.75", write_1h="6"),
     ("claude-sonnet-4", "standard"): _prices("3", "0.3", "15"),
+    ("anthropic.claude-haiku-4-5-20251001-v1:0", "standard"): _prices("1", "0.1", "5"),
 }
+# Of a cloud, by which it is billed.
+CLOUD_MODEL = "anthropic.claude-haiku-4-5-20251001-v1:0"
 # Of a model whose calls cost more as soon as their input is long.
 LONG = {"claude-sonnet-4": _prices("6", "0.6", "22.5")}
 LONG_INPUT = 200_000
@@ -61,6 +69,8 @@ LARGE_MODELS = ("gpt-5", "gpt-5-mini", "claude-sonnet-4-5")
 
 def provider_of(model: str) -> str:
     """Who offers a model."""
+    if model == CLOUD_MODEL:
+        return "bedrock"
     return "anthropic" if model.startswith("claude") else "openai"
 
 
@@ -98,6 +108,13 @@ class Call:
     tier: str = "standard"
     seconds: int = 3
     own_prices: Prices | None = None
+    write_5m: int = 0
+    write_1h: int = 0
+
+    @property
+    def prompt(self) -> int:
+        """Tokens that were sent, from the cache or into it."""
+        return self.uncached + self.cached + self.write_5m + self.write_1h
 
     @property
     def ended_at(self) -> datetime:
@@ -109,7 +126,7 @@ class Call:
         """What its tokens cost per million when it began."""
         if self.own_prices is not None:
             return self.own_prices
-        if self.model in LONG and self.uncached + self.cached > LONG_INPUT:
+        if self.model in LONG and self.prompt > LONG_INPUT:
             return LONG[self.model]
         prices = AFTER if self.at >= CHANGE_AT else BEFORE
         return prices.get((self.model, self.tier), UNKNOWN)
@@ -117,7 +134,10 @@ class Call:
     @property
     def parts(self) -> dict[str, int]:
         """Tokens by what is charged for them."""
-        return {"input": self.uncached, "cached": self.cached, "output": self.output}
+        written = {"write_5m": self.write_5m, "write_1h": self.write_1h}
+        return {"input": self.uncached, "cached": self.cached, "output": self.output} | {
+            name: count for name, count in written.items() if count
+        }
 
     @property
     def cost(self) -> Decimal:
@@ -358,7 +378,7 @@ class World:
             "api_key_id": call.key.id,
             "status": "success",
             "http_status": 200,
-            "input_tokens": call.uncached + call.cached,
+            "input_tokens": call.prompt,
             "cached_tokens": call.cached,
             "output_tokens": call.output,
         }
@@ -382,7 +402,12 @@ class World:
 def line_text(model: str, tier: str, part: str) -> str:
     """How the provider names a line of its cost report and of its invoice."""
     if provider_of(model) == "anthropic":
-        words = {"input": "Input Tokens", "cached": "Input Tokens, Cache Read"}
+        words = {
+            "input": "Input Tokens",
+            "cached": "Input Tokens, Cache Read",
+            "write_5m": "Input Tokens, Cache Write 5m",
+            "write_1h": "Input Tokens, Cache Write 1h",
+        }
         name = {"claude-sonnet-4": "4"}.get(model, "4.5")
         return f"Claude Sonnet {name} Usage - {words.get(part, 'Output Tokens')}"
     names = {"input": "input", "cached": "cached input", "output": "output"}
@@ -397,14 +422,20 @@ def written(moment: datetime) -> str:
 def log_row(call: Call, **changes: Any) -> dict[str, Any]:
     """What LiteLLM writes of a call; `changes` replace fields."""
     tier = {"standard": "default"}.get(call.tier, call.tier)
-    prompt = call.uncached + call.cached
-    usage = {
+    prompt = call.prompt
+    usage: dict[str, Any] = {
         "prompt_tokens": prompt,
         "completion_tokens": call.output,
         "total_tokens": prompt + call.output,
         "prompt_tokens_details": {"cached_tokens": call.cached},
         "service_tier": tier,
     }
+    if prompt > call.uncached + call.cached:
+        usage["prompt_tokens_details"]["cache_creation_tokens"] = call.write_5m + call.write_1h
+        usage["prompt_tokens_details"]["cache_creation_token_details"] = {
+            "ephemeral_5m_input_tokens": call.write_5m,
+            "ephemeral_1h_input_tokens": call.write_1h,
+        }
     row = {
         "request_id": call.request_id,
         "call_type": "acompletion",
