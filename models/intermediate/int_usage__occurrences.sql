@@ -3,9 +3,7 @@
 -- key). Equal key, model and tokens: the same call logged again. Anything else: two calls.
 
 with attempts as (
-    select * from {{ ref('stg_litellm__contested_requests') }}
-    union all
-    select * from {{ ref('stg_gateway__contested_usage') }}
+    select * from {{ ref('int_usage__attempts') }}
 ),
 
 numbered as (

@@ -27,10 +27,6 @@ contexts as (
     where price_provider is not null
 ),
 
-price_sets as (
-    select * from {{ ref('price_sets') }}
-),
-
 matched as (
     select
         {% for name in price_context() -%}
@@ -60,6 +56,11 @@ matched as (
                 contracts.context_band is null or contexts.context_band = contracts.context_band
             )
             and (contracts.region is null or contexts.price_region = contracts.region)
+),
+
+price_sets as (
+    select * from {{ ref('price_sets') }}
+    where price_model in (select matched.price_model from matched)
 ),
 
 moments as (

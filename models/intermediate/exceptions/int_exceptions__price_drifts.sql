@@ -2,9 +2,8 @@
 -- catalogs in force together quote prices further apart than pricing.catalog_disagreement.
 -- At stake is what was used on such days, in months that are not closed, at the difference.
 
-with prices as (
-    select * from {{ ref('price_snapshots') }}
-    where context_band is null and region is null and currency = 'USD'
+with disagreements as (
+    select * from {{ ref('int_prices__disagreeing') }}
 ),
 
 accounts as (
@@ -17,40 +16,15 @@ fx_rates as (
 ),
 
 daily as (
-    select * from {{ ref('daily_spend') }}
+    select * from {{ ref('daily_spend') }} as spend
+    where exists (
+        select 1 from disagreements
+        where spend.provider = disagreements.provider and spend.model = disagreements.model
+    )
 ),
-
-disagreements as (
-    select
-        prices.provider,
-        prices.model,
-        prices.unit,
-        prices.service_tier,
-        prices.is_batch,
-        greatest(prices.valid_from_at, rivals.valid_from_at) as valid_from_at,
-        least(prices.valid_to_at, rivals.valid_to_at) as valid_to_at,
-        cast(abs(prices.unit_price - rivals.unit_price) as decimal(18, 12)) as price_difference,
-        prices.price_id || ',' || rivals.price_id as price_ids
-    from prices
-    inner join prices as rivals
-        on
-            prices.provider = rivals.provider
-            and prices.model = rivals.model
-            and prices.unit = rivals.unit
-            and prices.service_tier = rivals.service_tier
-            and prices.is_batch = rivals.is_batch
-            and prices.source < rivals.source
-            and prices.valid_from_at < rivals.valid_to_at
-            and prices.valid_to_at > rivals.valid_from_at
-    where
-        abs(prices.unit_price - rivals.unit_price)
-        > {{ var('catalog_disagreement') }} * least(prices.unit_price, rivals.unit_price)
-),
-
-{%- set units = units_in(ref('price_snapshots')) %}
 
 used as (
-    {% for unit in usage_units() if unit.name in units or unit.name == "requests" -%}
+    {% for unit in usage_units() -%}
     select
         usage_date,
         account_id,

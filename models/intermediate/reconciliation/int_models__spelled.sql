@@ -4,6 +4,7 @@
 -- among the providers, for its invoices do not say whose models they name.
 -- Spellings of the same words and numbers are one model. A name without a date is the one dated
 -- snapshot that is in use beside it, or the newest of several.
+-- is_provider_stated: whether anyone else than a gateway says anything of the provider's models.
 
 with names as (
     select
@@ -43,6 +44,14 @@ with names as (
     group by coalesce(gateway, provider), model
 ),
 
+providers as (
+    select
+        provider,
+        bool_or(not is_ours) as is_stated
+    from names
+    group by provider
+),
+
 keyed as (
     select
         provider,
@@ -72,13 +81,15 @@ merged as (
 
 final as (
     select
-        provider,
-        model,
-        first_value(model) over (
-            partition by provider, compared_key
-            order by is_ours desc, length(model) desc, model asc
-        ) as compared_model
+        merged.provider,
+        merged.model,
+        first_value(merged.model) over (
+            partition by merged.provider, merged.compared_key
+            order by merged.is_ours desc, length(merged.model) desc, merged.model asc
+        ) as compared_model,
+        coalesce(providers.is_stated, false) as is_provider_stated
     from merged
+    left join providers on merged.provider = providers.provider
 )
 
 select * from final

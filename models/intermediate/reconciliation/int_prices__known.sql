@@ -1,9 +1,11 @@
 {{ config(materialized='table') }}
 -- Grain: one row per provider, compared model, compared unit, tier, batch, context band, currency,
 -- provider account (NULL: any), unit price and validity: every price a bill may have been made at.
+-- Prices of providers that have not billed or stated anything yet are left out.
 
 with models as (
     select * from {{ ref('int_models__spelled') }}
+    where is_provider_stated
 ),
 
 listed as (
@@ -28,7 +30,10 @@ slices as (
         price_currency,
         unit_price
     from {{ ref('int_usage__sliced') }}
-    where unit_price is not null and quantity is not null
+    where
+        unit_price is not null
+        and quantity is not null
+        and provider in (select models.provider from models)
     group by all
 ),
 

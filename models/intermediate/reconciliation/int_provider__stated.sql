@@ -21,11 +21,6 @@ provider_accounts as (
     select * from {{ ref('provider_accounts') }}
 ),
 
-slices as (
-    select * from {{ ref('int_usage__sliced') }}
-    where payee = provider
-),
-
 together as (
     select
         'usage' as kind,
@@ -173,6 +168,13 @@ stated as (
         together.provider_project_id, together.provider_api_key_id, models.compared_model,
         together.model, together.unit, together.service_tier, together.is_batch,
         together.currency, together.line_kind, together.line_item
+),
+
+slices as (
+    select * from {{ ref('int_usage__sliced') }}
+    where
+        payee = provider
+        and provider_account_id in (select stated.provider_account_id from stated)
 ),
 
 -- Who passes by is judged by what was used; by quantities of costs where there is no usage.

@@ -33,7 +33,10 @@ slices as (
         {{ compared_unit('sliced.unit', 'sliced.provider') }} as unit
     from {{ ref('int_usage__sliced') }} as sliced
     left join models on sliced.provider = models.provider and sliced.model = models.model
-    where sliced.payee = sliced.provider and sliced.unit <> 'other'
+    where
+        sliced.payee = sliced.provider
+        and sliced.unit <> 'other'
+        and sliced.provider_account_id in (select stated.provider_account_id from stated)
 ),
 
 days as (

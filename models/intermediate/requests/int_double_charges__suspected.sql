@@ -15,7 +15,29 @@
 {%- do telling.append(unit.name) %}
 {%- endfor %}
 
-with usage as (
+{%- set charged %}
+        {{ in_following_days('started_at', before=1) }}
+        and duplicate_of is null
+        and requests > 0
+        and not cache_hit
+        and not is_batch
+        and (billed_cost > 0 or gateway_cost > 0)
+{%- endset %}
+
+-- What has no equal in some quantities has none in all of them: nearly every record is left out
+-- here, before its quantities are spelled and records are sorted.
+with sized as (
+    select
+        coalesce(model, '') as model,
+        coalesce(input_text_uncached_tokens, -1) as input_tokens,
+        coalesce(output_text_tokens, -1) as output_tokens
+    from {{ ref('usage_records') }}
+    where {{ charged }}
+    group by 1, 2, 3
+    having count(*) > 1
+),
+
+usage as (
     select
         md5(concat_ws(
             '|',
@@ -41,14 +63,16 @@ with usage as (
         billing_month,
         currency,
         billed_cost
-    from {{ ref('usage_records') }}
+    from {{ ref('usage_records') }} as records
     where
-        {{ in_following_days('started_at', before=1) }}
-        and duplicate_of is null
-        and requests > 0
-        and not cache_hit
-        and not is_batch
-        and (billed_cost > 0 or gateway_cost > 0)
+        {{ charged }}
+        and exists (
+            select 1 from sized
+            where
+                coalesce(records.model, '') = sized.model
+                and coalesce(records.input_text_uncached_tokens, -1) = sized.input_tokens
+                and coalesce(records.output_text_tokens, -1) = sized.output_tokens
+        )
 ),
 
 -- A call belongs to its key and to its team; a pair is found by either.
