@@ -16,6 +16,23 @@
     {%- endif -%}
 {%- endmacro %}
 
+{#- A filter on what holds from one moment until before another: whether it does on a day that this
+    build covers. -#}
+{% macro holds_on_touched_days(from_column, to_column) -%}
+    {%- set days = touched_days() -%}
+    {%- if days is none -%}
+        true
+    {%- elif not days -%}
+        false
+    {%- else -%}
+        (
+        {%- for first, last in day_ranges(days) %}
+            {{ "or " if not loop.first }}({{ from_column }} < timestamp '{{ last }}' and {{ to_column }} > timestamp '{{ first }}')
+        {%- endfor %}
+        )
+    {%- endif -%}
+{%- endmacro %}
+
 {#- Adjacent days as half-open ranges. -#}
 {% macro day_ranges(days) -%}
     {%- set ranges = [] -%}

@@ -9,6 +9,7 @@ with contexts as (
 
 price_sets as (
     select * from {{ ref('price_sets') }}
+    where {{ holds_on_touched_days('valid_from_at', 'valid_to_at') }}
 ),
 
 dense as (

@@ -50,14 +50,6 @@ with records as (
     where cost_status <> 'cache_hit' and {{ in_touched_days('started_at') }}
 ),
 
-prices as (
-    select * from {{ ref('price_sets') }}
-),
-
-contracts as (
-    select * from {{ ref('contract_price_sets') }}
-),
-
 -- One pass over the records; what follows is small. Within a group all records have the same
 -- prices, so a sum of quantities times a price is the sum of the products.
 grouped as (
@@ -103,6 +95,17 @@ numbered as (
                 is_billed_cost_known
         ) as group_number
     from grouped
+),
+
+-- Of all prices those in use here, so that a day reads a day's.
+prices as (
+    select * from {{ ref('price_sets') }}
+    where price_set_id in (select numbered.price_set_id from numbered)
+),
+
+contracts as (
+    select * from {{ ref('contract_price_sets') }}
+    where contract_price_set_id in (select numbered.contract_price_set_id from numbered)
 ),
 
 quantities as (
