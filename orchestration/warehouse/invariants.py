@@ -7,6 +7,7 @@ from datetime import datetime
 
 import duckdb
 
+from orchestration.landing.kinds import PRICE_CATALOG
 from orchestration.warehouse.check_scope import EVERYTHING, Scope, in_days
 from orchestration.warehouse.expectations import CheckResult
 
@@ -21,7 +22,7 @@ class Invariant:
         description: What holds when it passes, in one sentence.
         sql: Query of the failing rows: key, and the difference in money or null. {started},
             {usage} and {windows} filter raw, marts and debits to the days in question, {batches}
-            the ledger.
+            the ledger; {prices} is false where no catalog that is in question brought prices.
     """
 
     name: str
@@ -368,6 +369,7 @@ INVARIANTS = (
                     order by valid_from_at, valid_to_at
                 ) as previous_to_at
                 from marts.price_snapshots
+                where {prices}
             )
             where valid_from_at < previous_to_at
         """,
@@ -473,18 +475,31 @@ def check_invariants(
     connection: duckdb.DuckDBPyConnection, scope: Scope = EVERYTHING
 ) -> list[CheckResult]:
     """Run every hard check over what is in question; each names its failing rows."""
-    return [_check(connection, invariant, scope) for invariant in INVARIANTS]
+    filters = {
+        "started": in_days("started_at", scope.days),
+        "usage": in_days("usage_date", scope.days),
+        "windows": in_days("window_from_at", scope.days),
+        "batches": f"b.batch_number > {scope.after_batch}",
+        "prices": "true" if _has_new_prices(connection, scope) else "false",
+    }
+    return [_check(connection, invariant, filters) for invariant in INVARIANTS]
+
+
+def _has_new_prices(connection: duckdb.DuckDBPyConnection, scope: Scope) -> bool:
+    return (
+        scope.days is None
+        or connection.execute(
+            "select count(*) from audit.load_batches where kind = ? and batch_number > ?",
+            [PRICE_CATALOG, scope.after_batch],
+        ).fetchall()[0][0]
+        > 0
+    )
 
 
 def _check(
-    connection: duckdb.DuckDBPyConnection, invariant: Invariant, scope: Scope
+    connection: duckdb.DuckDBPyConnection, invariant: Invariant, filters: dict[str, str]
 ) -> CheckResult:
-    sql = invariant.sql.format(
-        started=in_days("started_at", scope.days),
-        usage=in_days("usage_date", scope.days),
-        windows=in_days("window_from_at", scope.days),
-        batches=f"b.batch_number > {scope.after_batch}",
-    )
+    sql = invariant.sql.format(**filters)
     rows, amount = connection.execute(f"select count(*), sum(amount) from ({sql})").fetchall()[0]
     keys = []
     if rows:

@@ -45,12 +45,18 @@ usage as (
     ) = 1
 ),
 
+-- Of all prices those that are asked for: the table is wide, and alternatives are few.
+asked as (
+    select * from price_sets
+    where price_model in (select usage.asked_model from usage)
+),
+
 priced as (
     select
         usage.*,
         {{ cost_at_prices() | indent(8) }} as listed_cost
     from usage
-    left join price_sets as prices
+    left join asked as prices
         on
             usage.asked_model = prices.price_model
             and usage.asked_provider is not distinct from prices.price_provider
