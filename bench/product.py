@@ -298,7 +298,13 @@ def _replay(connection: duckdb.DuckDBPyConnection, statements: list[tuple[int, s
 
 # Debits of an hour end with it; the first hour of the ledger.
 _LEDGER_FROM = "timestamp '2025-01-01'"
-_LEDGER = ("int_wallet__changes", "wallet_ledger", "int_wallet__days", "wallet_months")
+_LEDGER = (
+    "int_wallet__expiring_debits",
+    "int_wallet__changes",
+    "wallet_ledger",
+    "int_wallet__days",
+    "wallet_months",
+)
 
 
 def fill_ledger(clock: Clock, *, home: str, wallets: int, hours: int) -> dict[str, Any]:

@@ -99,15 +99,33 @@
     select {{ columns }} from {{ arg_dict["temp_relation"] }}
 {%- endmacro %}
 
-{#- Whether any wallet's credits expire by its own terms. -#}
+{#- Whether any wallet's credits expire by its own terms, whatever its gateway says of them. -#}
 {% macro has_expiring_wallets() -%}
     {%- if not execute or target.name == "lint" or model.resource_type == "unit_test" -%}
         {{ return(true) }}
     {%- endif -%}
     {{ return(run_query(
-        "select count(*) from " ~ ref("int_wallets__described")
-        ~ " where expiry_days is not null and not has_recorded_expiries"
+        "select count(*) from " ~ ref("int_wallets__described") ~ " where expiry_days is not null"
     ).rows[0][0] > 0) }}
+{%- endmacro %}
+
+{#- A filter on the days whose debits of wallets are reckoned again: all where accounts or rates
+    changed, for they reach debits of records that stand. -#}
+{% macro in_debit_days(column) -%}
+    {%- if build_plan()["has_new_seeds"] -%}
+        true
+    {%- else -%}
+        {{ in_touched_days(column) }}
+    {%- endif -%}
+{%- endmacro %}
+
+{#- Incremental strategy: the debits of these days go, what was just selected comes. -#}
+{% macro get_incremental_debit_days_sql(arg_dict) -%}
+    {%- set target = arg_dict["target_relation"] -%}
+    {%- set columns = arg_dict["dest_columns"] | map(attribute="quoted") | join(", ") %}
+    delete from {{ target }} where {{ in_debit_days("usage_date") }};
+    insert into {{ target }} ({{ columns }})
+    select {{ columns }} from {{ arg_dict["temp_relation"] }}
 {%- endmacro %}
 
 {#- The columns of an entry of the ledger, but for its balance. -#}

@@ -212,7 +212,15 @@ entries as (
 
 in_wallet_currency as (
     select
-        entries.*,
+        entries.* exclude (payment_currency),
+        -- What a gateway says of a payment is in the currency of its entry.
+        coalesce(
+            entries.payment_currency,
+            case
+                when entries.gross is not null and entries.entry_currency <> wallets.currency
+                    then entries.entry_currency
+            end
+        ) as payment_currency,
         wallets.currency,
         wallets.account_id,
         wallets.time_zone,
@@ -223,6 +231,13 @@ in_wallet_currency as (
                 'entries.entry_amount', 'coalesce(entries.fx_rate, fx_rates.rate)'
             ) }}
         end as amount_in_wallet_currency,
+        case
+            when entries.origin <> 'gateway' or entries.entry_currency = wallets.currency
+                then entries.credited
+            else {{ money_at_rate(
+                'entries.credited', 'coalesce(entries.fx_rate, fx_rates.rate)'
+            ) }}
+        end as credited_in_wallet_currency,
         case
             when entries.entry_currency = wallets.currency then entries.fx_rate
             else coalesce(entries.fx_rate, fx_rates.rate)
@@ -261,7 +276,7 @@ final as (
         tax,
         fee,
         cast(gross - coalesce(fee, 0) as decimal(38, 18)) as net,
-        credited,
+        credited_in_wallet_currency as credited,
         booked_fx_rate as fx_rate,
         reference,
         payment_reference,

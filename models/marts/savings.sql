@@ -27,7 +27,7 @@ usage as (
             when
                 records.endpoint in ('chat', 'messages', 'responses', 'generate_content', 'batch')
                 or (
-                    records.endpoint is null
+                    coalesce(records.endpoint, 'other') = 'other'
                     and records.output_text_tokens > 0
                     and coalesce(records.output_audio_tokens, 0) = 0
                     and coalesce(records.output_image_tokens, 0) = 0

@@ -39,6 +39,7 @@ SEEDS = {
         "wallet_id,currency,opening_balance,opening_at,expiry_days,debit_rounding",
         *(f"w-{each},USD,0,2026-06-01T00:00:00Z,," for each in GATEWAYS[:-1]),
         "w-flatkey,USD,1,2026-05-01T00:00:00Z,30,minor_unit_half_even",
+        "w-spare,USD,7,2026-06-15T10:06:00Z,,",
     ],
     "markup_rules": [
         "rule_id,account_id,routing_mode,markup_rate,valid_from_date",
@@ -297,6 +298,36 @@ def test_budgets_say_when_which_threshold_was_reached(home: Home) -> None:
     ) == [("b/2026-06-01/0.5", Decimal("0.0133"))]
 
 
+def close_elsewhere_and_change_wallets(home: Home) -> None:
+    """June of one account turns out to be closed elsewhere; another pays from a new wallet."""
+    header, *rows = SEEDS["accounts"]
+    changed = [
+        f"{row.replace('w-routor', 'w-spare')},{'2026-06' if row.startswith('routero') else ''}"
+        for row in rows
+    ]
+    accounts = home.path / "seeds" / "accounts.csv"
+    accounts.write_text("\n".join([f"{header},closed_through", *changed]) + "\n")
+
+    outcome = home.run()
+
+    assert outcome.status == "published", outcome.problems
+    # All of June falls to July, and the balance is what it was.
+    assert ledger(home, "routero") == [
+        ("purchase", "01 00:00", Decimal(1000), Decimal(1000)),
+        ("usage_debit", "01 00:00", Decimal("-0.03"), Decimal("999.97")),
+        ("usage_debit", "01 00:00", Decimal("-0.5"), Decimal("999.47")),
+    ]
+    assert query(
+        home.published,
+        "select billing_month, status, adjustments_amount from marts.periods "
+        "where account_id = 'routero' and billing_month < '2026-08' order by 1",
+    ) == [("2026-06", "closed", None), ("2026-07", "open", Decimal("300.53"))]
+    # What was used before the new wallet was opened is not taken from it.
+    assert ledger(home, "spare") == [
+        ("usage_debit", "15 11:00", Decimal("-0.0108"), Decimal("6.9892"))
+    ]
+
+
 def test_months_add_up_and_one_more_hour_gives_what_all_at_once_does(
     home: Home, tmp_path: Path
 ) -> None:
@@ -332,6 +363,7 @@ def test_months_add_up_and_one_more_hour_gives_what_all_at_once_does(
         "w-flatkey/2026-06",
         "w-routero/2026-06",
     }
+    close_elsewhere_and_change_wallets(later)
     step_by_step = later.marts()
     later.load_and_build(full_refresh=True)
     assert differing(step_by_step, later.marts()) == []

@@ -57,6 +57,7 @@ TABLES = (
     ("intermediate", "int_wallets__described", "intermediate"),
     ("intermediate", "int_wallets__closed", "intermediate/wallets"),
     ("intermediate", "int_wallet__usage", "intermediate/wallets"),
+    ("intermediate", "int_wallet__expiring_debits", "intermediate/wallets"),
     ("marts", "wallet_ledger", "marts"),
     ("intermediate", "int_wallet__days", "intermediate/wallets"),
     ("marts", "wallet_months", "marts"),

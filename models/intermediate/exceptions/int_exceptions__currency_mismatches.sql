@@ -1,5 +1,5 @@
 -- Grain: one row per account, source, currency it states amounts in, and billing month of which the
--- seed fx_rates lacks a rate into the account's currency, or into the wallet's.
+-- seed fx_rates lacks a rate into the account's currency, or into the wallet's, or which is none.
 -- The amount is in the currency it was stated in: there is no rate into another.
 
 with usage as (
@@ -35,6 +35,10 @@ payments as (
         and not is_before_opening
         -- What undoes a payment lacks the rate of that payment, not one of its own.
         and (movement_type = 'payment' or not has_payment)
+),
+
+unknown_currencies as (
+    select * from {{ ref('stg_wallet__unknown_currencies') }}
 ),
 
 subscriptions as (
@@ -156,6 +160,28 @@ stated as (
         'marts.exceptions where exception_type = ''unmatched_topup'' and currency = '
         || {{ as_literal('currency') }} as evidence_rows
     from payments
+    union all
+    -- No currency has this code: the payment was refused, and what it comes to is unknown.
+    select
+        coalesce(wallets.account_id, 'unassigned') as account_id,
+        {{ month_in('unknown_currencies.occurred_at', "coalesce(wallets.time_zone, 'UTC')") }}
+            as billing_month,
+        'source_currency' as subject_type,
+        unknown_currencies.source,
+        unknown_currencies.currency,
+        cast(unknown_currencies.occurred_at as date) as rate_date,
+        null as amount,
+        unknown_currencies.occurred_at as evidence_at,
+        'audit.quarantine where reason_code = ''unsupported_currency'' and source = '
+        || {{ as_literal('unknown_currencies.source') }} as evidence_rows
+    from unknown_currencies
+    left join wallets
+        on
+            case
+                when unknown_currencies.wallet_id is not null
+                    then unknown_currencies.wallet_id = wallets.wallet_id
+                else unknown_currencies.payment_customer_id = wallets.payment_customer_id
+            end
     union all
     select
         account_id,

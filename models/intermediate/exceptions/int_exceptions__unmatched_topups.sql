@@ -74,7 +74,9 @@ not_paid as (
     select
         account_id,
         billing_month,
-        currency,
+        case
+            when gross is null then currency else coalesce(payment_currency, currency)
+        end as currency,
         coalesce(gross, credited) as amount_at_stake,
         'wallet_entry' as subject_type,
         entry_id as subject_id,

@@ -10,10 +10,25 @@ with wallets as (
 
 entries as (
     select
-        entries.*,
+        entries.wallet_id,
+        entries.entry_id,
+        entries.entry_type,
+        entries.occurred_at,
+        entries.amount,
         wallets.expiry_days
     from {{ ref('int_wallet__entries') }} as entries
     inner join wallets on entries.wallet_id = wallets.wallet_id
+    where entries.origin <> 'usage'
+),
+
+debits as (
+    select
+        debits.wallet_id,
+        debits.window_to_at,
+        debits.debit_amount
+    from {{ ref('int_wallet__expiring_debits') }} as debits
+    inner join wallets on debits.wallet_id = wallets.wallet_id
+    where not wallets.has_recorded_debits
 ),
 
 known as (
@@ -22,7 +37,6 @@ known as (
     union all
     select occurred_at as known_at
     from entries
-    where origin <> 'usage'
 ),
 
 reached as (
@@ -72,6 +86,14 @@ moments as (
         -amount as used_amount
     from movements
     where not is_credit
+    union all
+    select
+        wallet_id,
+        cast(null as varchar) as entry_id,
+        window_to_at as moment_at,
+        null as come_amount,
+        debit_amount as used_amount
+    from debits
 ),
 
 -- What is used in the moment of an expiry is used before it.
