@@ -146,9 +146,12 @@ def test_a_parquet_export_loads_the_same_by_sql(
 def load_both_ways(
     by_sql: LoaderHome, strictly: LoaderHome, monkeypatch: pytest.MonkeyPatch
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    monkeypatch.setattr(load, "LINES_FROM_BYTES", 0)
+    """What SQL makes of a file while its hash is taken, and the strict reader behind the hash."""
+    for size in ("LINES_FROM_BYTES", "LONG_FILE_BYTES"):
+        monkeypatch.setattr(load, size, 0)
     by_sql.load()
-    monkeypatch.setattr(load, "LINES_FROM_BYTES", 2**62)
+    for size in ("LINES_FROM_BYTES", "LONG_FILE_BYTES"):
+        monkeypatch.setattr(load, size, 2**62)
     strictly.load()
     return by_sql.queries(NOTES), strictly.queries(NOTES)
 
@@ -168,6 +171,36 @@ def test_a_log_loads_the_same_by_sql(
 
     assert by_sql == strictly
     assert len(by_sql["rows"]) > 700
+
+
+def test_a_long_log_that_the_ledger_has_is_not_read_to_its_end(
+    loader_home: LoaderHome, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for size in ("LINES_FROM_BYTES", "LONG_FILE_BYTES"):
+        monkeypatch.setattr(load, size, 0)
+    # A group for every block, and a hash that is always there in time.
+    monkeypatch.setattr(load, "CHUNK_BYTES", 1)
+    monkeypatch.setattr(load._Hashing, "stops_reading", lambda hashing: hashing.is_needless)
+    staged: list[int] = []
+    stage = SpendLogLines.stage
+
+    def counted(reader: SpendLogLines, blocks: Any) -> Any:
+        staged.append(len(blocks))
+        return stage(reader, blocks)
+
+    monkeypatch.setattr(SpendLogLines, "stage", counted)
+    long = lines(*(row(n, metadata={"note": "x" * 2000}) for n in range(1000)))
+    loader_home.drop("log.jsonl", long)
+    loader_home.load()
+    rows, groups = loader_home.raw_rows(), len(staged)
+    loader_home.drop("again.jsonl", long)
+
+    (batch,) = loader_home.load().batches
+
+    assert (batch.status, batch.rows_already_known) == ("already_known", 1000)
+    assert loader_home.raw_rows() == rows
+    assert groups > 1
+    assert len(staged) == groups + 1
 
 
 def test_evidence_of_a_log_restores_it(
