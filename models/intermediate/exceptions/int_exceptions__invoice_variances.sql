@@ -18,7 +18,7 @@ caused as (
     {% for cause in causes -%}
     select
         invoice_line_id,
-        provider_account_id,
+        coalesce(provider_account_id, vendor) as provider_account_id,
         currency,
         to_date,
         '{{ cause }}' as cause,

@@ -41,7 +41,10 @@ described as (
         'select * from marts.invoice_reconciliation where invoice_line_id = '
         || {{ as_literal('unmatched.invoice_line_id') }} as evidence
     from unmatched
-    left join accounts on unmatched.provider_account_id = accounts.provider_account_id
+    left join accounts
+        on
+            coalesce(unmatched.provider_account_id, unmatched.vendor)
+            = accounts.provider_account_id
 ),
 
 final as (
