@@ -317,17 +317,16 @@ def router_invoice(prepaid: Prepaid) -> Rows:
         "period_start": "2026-10-01",
         "period_end": "2026-10-31",
         "currency": "USD",
-        "total": sum(rounded.values(), Decimal(0)),
+        "total": sum([*rounded.values(), *prepaid.surcharges], Decimal(0)),
     }
+    lines = [(f"{model} usage", model, rounded[model]) for model in sorted(rounded)]
+    lines += [
+        (f"Surcharge {number}", f"surcharge-{number}", amount)
+        for number, amount in enumerate(prepaid.surcharges, 1)
+    ]
     return [
-        header
-        | {
-            "line_no": number,
-            "description": f"{model} usage",
-            "model": model,
-            "amount": rounded[model],
-        }
-        for number, model in enumerate(sorted(rounded), 1)
+        header | {"line_no": number, "description": text, "model": model, "amount": amount}
+        for number, (text, model, amount) in enumerate(lines, 1)
     ]
 
 

@@ -272,8 +272,10 @@ def _truth_of(world: World, labels: dict[str, str]) -> Truth:
     if world.prepaid is not None:
         charged = router_amounts(world.prepaid)
         for row in router_invoice(world.prepaid):
-            rounding = row["amount"] - charged[row["model"]]
-            truth[row["invoice_number"], row["line_no"]] = {"rounding": rounding}
+            model = row["model"]
+            cause = "rounding" if model in charged else "unexplained"
+            amount = row["amount"] - charged.get(model, Decimal(0))
+            truth[row["invoice_number"], row["line_no"]] = {cause: amount}
     for contract in world.contracts:
         for invoice in contract.invoices:
             truth[invoice.number, None] = {

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-from accuracy.world import DAYS, MONTH_START, Call, Key, World, written
+from accuracy.world import DAYS, MODELS, MONTH_START, Call, Key, World, written
 
 OPENING = Decimal(10_000)
 HUNDRED = Decimal(100)
@@ -28,6 +28,7 @@ class Prepaid:
     wrong_days: dict[int, Decimal] = field(default_factory=dict)
     others: list[tuple[str, Decimal | None]] = field(default_factory=list)
     is_watched: bool = False
+    surcharges: list[Decimal] = field(default_factory=list)
     numbers: int = 0
 
     @property
@@ -249,6 +250,16 @@ def wrong_debit(prepaid: Prepaid, code: str) -> None:
     prepaid.world.expect(code, "debit_mismatch", f"{start:%Y-%m-%d}", extra)
 
 
+def surcharged(prepaid: Prepaid, code: str) -> None:
+    """A line on the router's invoice that is about nothing it ever served."""
+    amount = Decimal(prepaid.world.rng.randrange(100, 900)) / 100
+    prepaid.surcharges.append(amount)
+    # After a line for each of the three models.
+    number = len(MODELS) + len(prepaid.surcharges)
+    subject = f"INV-{prepaid.gateway}/{number}"
+    prepaid.world.expect(code, "invoice_line_unmatched", subject, amount)
+
+
 def overdrawn(prepaid: Prepaid, code: str) -> None:
     """A wallet that was below zero for some days."""
     wallet = prepaid.other_wallet(None)
@@ -313,6 +324,7 @@ PLANTS: dict[str, Callable[[Prepaid, str], None]] = {
     "not_approved": not_approved,
     "refunded_too_much": refunded_too_much,
     "wrong_debit": wrong_debit,
+    "surcharged": surcharged,
     "overdrawn": overdrawn,
     "nearly_empty": nearly_empty,
 }
