@@ -23,14 +23,14 @@ usage as (
     select
         provider_account_id,
         account_id,
-        coalesce(provider_cost, 0) as cost
+        coalesce(provider_cost, 0) as spent_amount
     from slices
     where payee = provider and provider_account_id is not null
     union all
     select
         vendors.vendor as provider_account_id,
         slices.account_id,
-        coalesce(slices.billed_cost, 0) as cost
+        coalesce(slices.billed_cost, 0) as spent_amount
     from slices
     inner join vendors on slices.gateway = vendors.gateway
     where slices.payee = slices.gateway
@@ -40,7 +40,7 @@ summed as (
     select
         provider_account_id,
         account_id,
-        sum(cost) as cost
+        sum(spent_amount) as spent_amount
     from usage
     group by provider_account_id, account_id
 ),
@@ -48,7 +48,7 @@ summed as (
 final as (
     select
         provider_account_id,
-        arg_max(account_id, (cost, account_id)) as account_id
+        arg_max(account_id, (spent_amount, account_id)) as account_id
     from summed
     group by provider_account_id
 )
