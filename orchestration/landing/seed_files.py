@@ -115,7 +115,10 @@ def read_seed_file(path: Path, table: SeedTable) -> CheckedSeed:
     _check_header(seed, path, header)
     for line, cells in lines:
         _read_row(seed, path, line, dict(zip(header, cells, strict=False)), len(cells), len(header))
-    _refuse_overlaps(seed, path)
+    fix = "end one when the other begins" if table.validity else "keep one"
+    _refuse_overlaps(seed, path, table.key, fix)
+    if table.choice:
+        _refuse_overlaps(seed, path, table.choice, f"{fix}, or give one a lower priority")
     _refuse_partial_shares(seed, path)
     return seed
 
@@ -342,12 +345,12 @@ def _validity(table: SeedTable, values: dict[str, Any]) -> tuple[Any, Any]:
     return start, end
 
 
-def _refuse_overlaps(seed: CheckedSeed, path: Path) -> None:
-    """Leave out all rows of one key that hold at once: nobody could say which one is meant."""
+def _refuse_overlaps(seed: CheckedSeed, path: Path, columns: tuple[str, ...], fix: str) -> None:
+    """Leave out all rows alike in these columns that hold at once: which of them is meant?"""
     groups: dict[tuple[Any, ...], list[tuple[Any, Any, int]]] = {}
     for line, values in seed.rows:
-        key = tuple(values[name] for name in seed.table.key)
-        groups.setdefault(key, []).append((*_validity(seed.table, values), line))
+        alike = tuple(values[name] for name in columns)
+        groups.setdefault(alike, []).append((*_validity(seed.table, values), line))
     refused: dict[int, int] = {}
     for rows in groups.values():
         for earlier, later in _overlapping(rows):
@@ -356,12 +359,9 @@ def _refuse_overlaps(seed: CheckedSeed, path: Path) -> None:
     values_by_line = dict(seed.rows)
     seed.rows = [(line, values) for line, values in seed.rows if line not in refused]
     column = (seed.table.validity or seed.table.key)[0]
-    fix = "end one when the other begins" if seed.table.validity else "keep one"
     for line, other in sorted(refused.items()):
         values = values_by_line[line]
-        named = ", ".join(
-            f"{name} {shown(values[name])}" for name in seed.table.key if values[name]
-        )
+        named = ", ".join(f"{name} {shown(values[name])}" for name in columns if values[name])
         reason = f"lines {min(line, other)} and {max(line, other)} hold at once for {named}; {fix}"
         subject = str(values[seed.table.key[0]])
         seed.problems.append(

@@ -59,6 +59,8 @@ class SeedTable:
     Attributes:
         key: Columns of which a value holds once at any time; the first names the row to people.
         validity: Columns of its half-open validity; None where it has none.
+        choice: Columns by which rows of different keys are chosen between; two rows that hold at
+            once and agree in all of them leave nothing to choose by.
         references: (column, seed that must know its value).
         is_shipped: Whether ours stands in where a user has no such file.
     """
@@ -68,6 +70,7 @@ class SeedTable:
     key: tuple[str, ...]
     validity: tuple[str, str] | None = None
     references: tuple[tuple[str, str], ...] = ()
+    choice: tuple[str, ...] = ()
     is_shipped: bool = False
 
     @cached_property
@@ -198,6 +201,7 @@ SEEDS = (
         key=("rule_id",),
         references=_ACCOUNT,
         validity=_BY_DATE,
+        choice=("account_id", "routing_mode", "provider", "model", "priority", "valid_from_date"),
     ),
     SeedTable(
         "contract_prices",
@@ -217,6 +221,10 @@ SEEDS = (
         ),
         key=("contract_price_id",),
         validity=_BY_TIME,
+        choice=(
+            *("provider_account_id", "provider", "model", "unit", "service_tier", "is_batch"),
+            *("context_band", "region", "priority", "valid_from_at"),
+        ),
     ),
     SeedTable(
         "subscriptions",

@@ -178,6 +178,26 @@ def test_rows_of_one_key_that_hold_at_once_are_both_left_out(tmp_path: Path) -> 
     assert {problem.subject for problem in seed.problems} == {KEY}
 
 
+def test_rules_that_nothing_chooses_between_are_both_left_out(tmp_path: Path) -> None:
+    seed = read(
+        tmp_path,
+        "markup_rules",
+        "rule_id,account_id,provider,markup_rate,valid_from_date,valid_to_date,priority\n"
+        "first,a,openai,0.10,2026-01-01,,\n"
+        "second,a,openai,0.20,2026-01-01,2026-02-01,\n"
+        "preferred,a,openai,0.30,2026-01-01,,1\n"
+        "later,a,openai,0.40,2026-01-15,,\n"
+        "other,a,anthropic,0.50,2026-01-01,,\n",
+    )
+
+    assert [values["rule_id"] for _, values in seed.rows] == ["preferred", "later", "other"]
+    assert [(problem.line, problem.code) for problem in seed.problems] == [
+        (2, "overlapping_rows"),
+        (3, "overlapping_rows"),
+    ]
+    assert said(seed)[0].endswith("or give one a lower priority")
+
+
 def test_rows_that_follow_each_other_do_not_overlap(tmp_path: Path) -> None:
     seed = read(
         tmp_path,
