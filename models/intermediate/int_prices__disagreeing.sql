@@ -2,9 +2,25 @@
 -- Grain: one row per pair of prices of the same thing that two catalogs quote for the same time,
 -- further apart than pricing.catalog_disagreement, with the time they share.
 
-with prices as (
+with quoted as (
     select * from {{ ref('price_snapshots') }}
     where context_band is null and region is null and currency = 'USD'
+),
+
+-- Most models are in one catalog alone; only the others are paired.
+rivalled as (
+    select
+        provider,
+        model
+    from quoted
+    group by provider, model
+    having min(source) <> max(source)
+),
+
+prices as (
+    select quoted.*
+    from quoted
+    inner join rivalled on quoted.provider = rivalled.provider and quoted.model = rivalled.model
 ),
 
 disagreements as (

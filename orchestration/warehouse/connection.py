@@ -30,10 +30,16 @@ def open_warehouse(runtime: Runtime) -> Iterator[duckdb.DuckDBPyConnection]:
     runtime.database.parent.mkdir(parents=True, exist_ok=True)
     connection = _connect(runtime)
     try:
-        connection.execute("set TimeZone = 'UTC'")
+        _set_session(connection)
         yield connection
     finally:
         connection.close()
+
+
+def _set_session(connection: duckdb.DuckDBPyConnection) -> None:
+    connection.execute("set TimeZone = 'UTC'")
+    # Where Python seems interactive (python -c), a long statement draws a bar into standard output.
+    connection.execute("set enable_progress_bar = false")
 
 
 def _connect(runtime: Runtime) -> duckdb.DuckDBPyConnection:
@@ -78,7 +84,7 @@ def open_reader(
         },
     )
     try:
-        connection.execute("set TimeZone = 'UTC'")
+        _set_session(connection)
         connection.execute("set python_enable_replacements = false")
         connection.execute("set lock_configuration = true")
         yield connection
