@@ -45,6 +45,9 @@ _PART_BY = {
     "audit.row_flags": "left(load_batch_id, 2)",
     "audit.runs": "cast(started_at as date)",
     "marts.exceptions": "billing_month",
+    # A model met first brings its sets of every date; the others' stay.
+    "marts.price_sets": "price_model",
+    "marts.price_snapshots": "model",
 }
 _AMOUNTS = ("billed_cost", "list_cost", "gateway_cost", "amount_at_stake")
 _DAY = "usage_date"
