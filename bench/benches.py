@@ -811,7 +811,7 @@ def late(place: Workplace, sizes: Sizes) -> list[Result]:
             return hour
 
         found = compare(
-            side(one, homes[0], late_share=50, late_days=30, copies=20),
+            side(one, homes[0], late_share=50, late_days=30, copies_from=history.rows),
             side(other, homes[1], copies=0),
             pairs=sizes.pairs + 1,
             gate=_no_gate,

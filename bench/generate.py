@@ -96,6 +96,8 @@ class Logs:
         rows_per_hour: How fast the log's clock runs.
         late_share, late_days: Thousandths of rows that start up to so many days earlier.
         copies: Thousandths of rows that are written twice; one in ten of these is restated.
+        copies_from: First row that is written twice. Rows of a range that is late by other shares
+            start elsewhere here, so a copy of one of them would be another call.
         price_from: The first of the days on which catalogs were observed.
         price_dates: How many days those are.
     """
@@ -106,6 +108,7 @@ class Logs:
     late_share: int = 5
     late_days: float = 0.125
     copies: int = 20
+    copies_from: int = 0
     price_from: datetime = ORIGIN
     price_dates: int = PRICE_DATES
 
@@ -128,7 +131,7 @@ def calls_sql(logs: Logs) -> str:
         select i, 0 as copy, i as place from range({logs.first}, {logs.first + logs.rows}) as r(i)
         union all
         select i, 1, i + {COPY_LAG}
-        from range(greatest({logs.first - COPY_LAG}, 0),
+        from range(greatest({logs.first - COPY_LAG}, {logs.copies_from}),
             greatest({logs.first + logs.rows - COPY_LAG}, 0)) as r(i)
         where (i * 2654435761 & 4294967295) * 1000 >> 32 < {logs.copies}
         order by place, copy
