@@ -553,7 +553,15 @@ def broken_stream(world: World, code: str) -> None:
 
 def unrecorded(world: World, code: str) -> None:
     """A call that the gateway lost, on the invoice of a contract it knows."""
-    contract = draw_reported(world)
+    _lose_a_call(draw_reported(world), code)
+
+
+def unrecorded_on_cloud(world: World, code: str) -> None:
+    """A call that the gateway lost, on the bill and the invoice of a cloud."""
+    _lose_a_call(_on_a_cloud(world), code)
+
+
+def _lose_a_call(contract: Contract, code: str) -> None:
     call = contract.call()
     contract.billed.append(call)
     invoice = contract.invoice()
@@ -565,16 +573,6 @@ def _on_a_cloud(world: World) -> Contract:
     """A contract with a cloud, of which the cloud's bill of every hour is known."""
     vendor = "Amazon Web Services, Inc."
     return draw(world, layouts=("one",), model=CLOUD_MODEL, has_pages=True, vendor=vendor)
-
-
-def unrecorded_on_cloud(world: World, code: str) -> None:
-    """A call that the gateway lost, on the bill and the invoice of a cloud."""
-    contract = _on_a_cloud(world)
-    call = contract.call()
-    contract.billed.append(call)
-    invoice = contract.invoice()
-    _add(invoice, [call], "missing_usage", 1, contract)
-    invoice.fault = code
 
 
 def around_the_gateway(world: World, code: str) -> None:

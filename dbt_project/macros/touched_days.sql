@@ -2,32 +2,27 @@
     Without touched days every day is built.
     tables: whose days alone are meant; none for all that touch the records of a day. -#}
 {% macro in_touched_days(column, tables=none) -%}
-    {%- set days = touched_days(tables) -%}
-    {%- if days is none -%}
-        true
-    {%- elif not days -%}
-        false
-    {%- else -%}
-        (
-        {%- for first, last in day_ranges(days) %}
-            {{ "or " if not loop.first }}({{ column }} >= timestamp '{{ first }}' and {{ column }} < timestamp '{{ last }}')
-        {%- endfor %}
-        )
-    {%- endif -%}
+    {{- over_days(touched_days(tables), column) -}}
 {%- endmacro %}
 
 {#- A filter on what holds from one moment until before another: whether it does on a day that this
     build covers. -#}
 {% macro holds_on_touched_days(from_column, to_column) -%}
-    {%- set days = touched_days() -%}
+    {{- over_days(touched_days(), from_column, to_column) -}}
+{%- endmacro %}
+
+{#- A filter on days, or none for every day, as literal ranges: on a moment, or, with to_column, on
+    what holds from one moment until before another. -#}
+{% macro over_days(days, from_column, to_column=none) -%}
     {%- if days is none -%}
         true
     {%- elif not days -%}
         false
     {%- else -%}
+        {%- set reaching = from_column ~ " >=" if to_column is none else to_column ~ " >" -%}
         (
         {%- for first, last in day_ranges(days) %}
-            {{ "or " if not loop.first }}({{ from_column }} < timestamp '{{ last }}' and {{ to_column }} > timestamp '{{ first }}')
+            {{ "or " if not loop.first }}({{ reaching }} timestamp '{{ first }}' and {{ from_column }} < timestamp '{{ last }}')
         {%- endfor %}
         )
     {%- endif -%}
@@ -124,24 +119,14 @@
     before, after: days that a row looks back, and days by which a touched day reaches forward. -#}
 {% macro in_following_days(column, before=0, after=1) -%}
     {%- set days = touched_days() -%}
-    {%- if days is none -%}
-        true
-    {%- elif not days -%}
-        false
-    {%- else -%}
-        {%- set found = [] -%}
-        {%- for text in days -%}
-            {%- set day = modules.datetime.datetime.strptime(text, "%Y-%m-%d") -%}
-            {%- for offset in range(-before, after + 1) -%}
-                {%- do found.append((day + modules.datetime.timedelta(days=offset)).strftime("%Y-%m-%d")) -%}
-            {%- endfor -%}
+    {%- set found = none if days is none else [] -%}
+    {%- for text in days or [] -%}
+        {%- set day = modules.datetime.datetime.strptime(text, "%Y-%m-%d") -%}
+        {%- for offset in range(-before, after + 1) -%}
+            {%- do found.append((day + modules.datetime.timedelta(days=offset)).strftime("%Y-%m-%d")) -%}
         {%- endfor -%}
-        (
-        {%- for first, last in day_ranges(found | unique | list) %}
-            {{ "or " if not loop.first }}({{ column }} >= timestamp '{{ first }}' and {{ column }} < timestamp '{{ last }}')
-        {%- endfor %}
-        )
-    {%- endif -%}
+    {%- endfor -%}
+    {{- over_days(found if days is none else found | unique | list, column) -}}
 {%- endmacro %}
 
 {#- Incremental strategy of what looks a day back: touched days and the days after them are

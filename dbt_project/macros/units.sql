@@ -155,3 +155,30 @@
             {%- endfor %}
     end
 {%- endmacro %}
+
+{#- The step `priced`: records of a step `usage` with the list cost of the same units at another
+    model or tier, from a step `price_sets`. Of its wide rows only those of the models asked for are
+    joined. -#}
+{% macro priced_as(provider, model, service_tier) -%}
+asked as (
+    select * from price_sets
+    where price_model in (select usage.{{ model }} from usage)
+),
+
+priced as (
+    select
+        usage.*,
+        {{ cost_at_prices() | indent(8) }} as listed_cost
+    from usage
+    left join asked as prices
+        on
+            usage.{{ model }} = prices.price_model
+            and usage.{{ provider }} is not distinct from prices.price_provider
+            and {{ service_tier }} = prices.service_tier
+            and usage.is_batch = prices.is_batch
+            and usage.context_above_tokens = prices.context_above_tokens
+            and usage.price_region = prices.price_region
+            and usage.started_at >= prices.valid_from_at
+            and usage.started_at < prices.valid_to_at
+)
+{%- endmacro %}

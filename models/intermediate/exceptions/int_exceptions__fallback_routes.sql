@@ -45,28 +45,7 @@ usage as (
     ) = 1
 ),
 
--- Of all prices those that are asked for: the table is wide, and alternatives are few.
-asked as (
-    select * from price_sets
-    where price_model in (select usage.asked_model from usage)
-),
-
-priced as (
-    select
-        usage.*,
-        {{ cost_at_prices() | indent(8) }} as listed_cost
-    from usage
-    left join asked as prices
-        on
-            usage.asked_model = prices.price_model
-            and usage.asked_provider is not distinct from prices.price_provider
-            and usage.service_tier = prices.service_tier
-            and usage.is_batch = prices.is_batch
-            and usage.context_above_tokens = prices.context_above_tokens
-            and usage.price_region = prices.price_region
-            and usage.started_at >= prices.valid_from_at
-            and usage.started_at < prices.valid_to_at
-),
+{{ priced_as('asked_provider', 'asked_model', 'usage.service_tier') }},
 
 compared as (
     select

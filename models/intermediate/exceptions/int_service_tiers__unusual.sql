@@ -17,6 +17,7 @@ with records as (
 
 price_sets as (
     select * from {{ ref('price_sets') }}
+    where {{ holds_on_touched_days('valid_from_at', 'valid_to_at') }}
 ),
 
 usage as (
@@ -35,30 +36,7 @@ usage as (
         )
 ),
 
--- Of all prices those that are asked for: the table is wide.
-asked as (
-    select * from price_sets
-    where
-        price_model in (select usage.price_model from usage)
-        and service_tier = 'standard'
-        and {{ holds_on_touched_days('valid_from_at', 'valid_to_at') }}
-),
-
-priced as (
-    select
-        usage.*,
-        {{ cost_at_prices() | indent(8) }} as listed_cost
-    from usage
-    left join asked as prices
-        on
-            usage.price_model = prices.price_model
-            and usage.price_provider is not distinct from prices.price_provider
-            and usage.is_batch = prices.is_batch
-            and usage.context_above_tokens = prices.context_above_tokens
-            and usage.price_region = prices.price_region
-            and usage.started_at >= prices.valid_from_at
-            and usage.started_at < prices.valid_to_at
-),
+{{ priced_as('price_provider', 'price_model', "'standard'") }},
 
 compared as (
     select
