@@ -437,21 +437,22 @@ def checks(place: Workplace, sizes: Sizes) -> list[Result]:
 
 
 def price_join(place: Workplace, sizes: Sizes) -> list[Result]:
-    """Usage to prices as the model joins them, against ASOF JOIN."""
+    """Usage to prices as the model joins them, against ASOF JOIN.
+
+    The model joins the sets of each day of use, a table that a run makes of its days; what making
+    it of all days takes stands in the details.
+    """
     logs = _spread_over_days(sizes, sizes.price, sizes.price_dates - 0.5)
     built = place.built_home(logs)
     scratch = place.folder / "scratch" / "prices.duckdb"
-    dense, clause, equal = _price_join_of(built)
+    making, clause, equal = _price_join_of(built)
     units = _units_in_use(built, scratch)
     cost = " + ".join(
         f"coalesce(cast(cast(usage.{unit} as decimal(12, 0)) "
         f"* cast(prices.{unit}_price as decimal(25, 18)) as decimal(38, 18)), 0)"
         for unit in units
     )
-    sql = (
-        f"with prices as ({dense}) "
-        f"select count(*), sum({cost}) from usage left join prices on {clause}"
-    )
+    sql = f"select count(*), sum({cost}) from usage left join prices_of_days as prices on {clause}"
     found = compare(
         lambda _pair: place.children.act("product.py", "price_join", scratch=scratch, sql=sql),
         lambda _pair: place.children.act(
@@ -464,7 +465,13 @@ def price_join(place: Workplace, sizes: Sizes) -> list[Result]:
         ),
         pairs=sizes.pairs,
     )
-    details = {"units": len(units), **_counts_of(scratch)}
+    made = place.children.act("product.py", "price_sets_of_days", home=built, sql=making)
+    details = {
+        "units": len(units),
+        "price_rows": _count_prices(scratch),
+        "price_rows_of_days": made.facts["rows"],
+        "cpu_of_days": round(made.cpu, 3),
+    }
     scratch.unlink()
     return [
         result_of(
@@ -480,15 +487,10 @@ def price_join(place: Workplace, sizes: Sizes) -> list[Result]:
 
 
 def _price_join_of(home: Path) -> tuple[str, str, str]:
-    """As the models have it: the sets of each day of use, the condition under which usage joins
-    them, and that part of it which any way of joining needs."""
+    """As the models have it: what makes the sets of each day of use, the condition under which
+    usage joins them, and that part of it which any way of joining needs."""
     folder = home / "dbt/compiled/tollbook/models/intermediate"
-    dense = (folder / "int_prices__of_usage_days.sql").read_text()
-    for relation, name in (
-        ('"warehouse"."intermediate"."int_usage__price_contexts"', "used_contexts"),
-        ('"warehouse"."marts"."price_sets"', "prices.prices"),
-    ):
-        dense = dense.replace(relation, name)
+    making = (folder / "int_prices__of_usage_days.sql").read_text()
     model = (folder / "int_usage__priced.sql").read_text()
     found = re.search(r"left join prices\s+on\s(.*?)\n\)", model, re.DOTALL)
     if found is None:
@@ -497,14 +499,15 @@ def _price_join_of(home: Path) -> tuple[str, str, str]:
         )
     clause = " ".join(found[1].split())
     parts = [part for part in clause.split(" and ") if "valid_" not in part and "_date" not in part]
-    return dense, clause, " and ".join(parts)
+    return making, clause, " and ".join(parts)
 
 
 def _units_in_use(home: Path, scratch: Path) -> list[str]:
-    """Narrow tables `usage` and `prices` of a built home; the units that any record has."""
+    """Narrow tables `usage`, `prices` and `prices_of_days` of a built home; the units that any
+    record has."""
     scratch.parent.mkdir(parents=True, exist_ok=True)
     scratch.unlink(missing_ok=True)
-    keys = "price_provider, {}, service_tier, is_batch, context_above_tokens, price_region"
+    keys = "price_provider, price_model, service_tier, is_batch, context_above_tokens, price_region"
     with duckdb.connect(str(scratch)) as connection:
         connection.execute(f"attach '{home}/warehouse.duckdb' as warehouse (read_only)")
         connection.execute("use warehouse")
@@ -520,26 +523,25 @@ def _units_in_use(home: Path, scratch: Path) -> list[str]:
                 f"select 1 from marts.usage_records where {name} > 0 limit 1"
             ).fetchall()
         ]
-        listed = ", ".join(units)
-        connection.execute(
-            f"create table prices.usage as select {keys.format('price_model')}, started_at, "
-            f"{listed} from intermediate.int_usage__classified"
-        )
-        prices = ", ".join(f"{unit}_price" for unit in units)
-        connection.execute(
-            f"create table prices.prices as select {keys.format('price_model')}, valid_from_at, "
-            f"valid_to_at, {prices} from marts.price_sets"
-        )
-        connection.execute(
-            "create table prices.used_contexts as from intermediate.int_usage__price_contexts"
-        )
+        valid = f"valid_from_at, valid_to_at, {', '.join(f'{unit}_price' for unit in units)}"
+        for table, columns, relation in (
+            ("usage", f"started_at, {', '.join(units)}", "intermediate.int_usage__classified"),
+            ("prices", valid, "marts.price_sets"),
+            (
+                "prices_of_days",
+                f"usage_date, {valid}",
+                "intermediate.int_prices__of_usage_days",
+            ),
+        ):
+            connection.execute(
+                f"create table prices.{table} as select {keys}, {columns} from {relation}"
+            )
     return units
 
 
-def _counts_of(scratch: Path) -> dict[str, int]:
+def _count_prices(scratch: Path) -> int:
     with duckdb.connect(str(scratch), read_only=True) as connection:
-        (prices,) = connection.execute("select count(*) from prices").fetchall()[0]
-    return {"price_rows": prices}
+        return connection.execute("select count(*) from prices").fetchall()[0][0]
 
 
 def exact(place: Workplace, sizes: Sizes) -> list[Result]:

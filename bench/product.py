@@ -507,6 +507,16 @@ def price_join(clock: Clock, *, scratch: str, sql: str) -> dict[str, Any]:
     return {"rows": rows, "cost": _plain(cost)}
 
 
+def price_sets_of_days(clock: Clock, *, home: str, sql: str) -> dict[str, Any]:
+    """Make anew what the model of usage joins: the price sets of every day of use."""
+    database = str(Path(home) / "warehouse.duckdb")
+    with duckdb.connect(database, read_only=True, config={"threads": "2"}) as connection:
+        connection.execute("set TimeZone = 'UTC'")
+        with clock:
+            connection.execute(f"create temporary table made as {sql}")
+        return {"rows": connection.execute("select count(*) from made").fetchall()[0][0]}
+
+
 def question(clock: Clock, *, database: str, sql: str) -> dict[str, Any]:
     """A query over the published file in a reader's session."""
     from orchestration.warehouse.connection import open_reader
@@ -535,5 +545,6 @@ if __name__ == "__main__":
         exact=exact,
         storage=storage,
         price_join=price_join,
+        price_sets_of_days=price_sets_of_days,
         question=question,
     )
