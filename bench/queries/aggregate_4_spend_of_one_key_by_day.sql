@@ -1,5 +1,5 @@
 select usage_date, sum(requests) as requests, sum(billed_cost) as billed_cost
-from marts.daily_spend
+from marts.key_daily_activity
 where api_key_id = '{key}'
 group by all
 -- anchor
