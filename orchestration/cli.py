@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
+import gc
 import os
 import sys
 import tempfile
+import threading
 import traceback
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -15,7 +18,7 @@ from enum import StrEnum
 from io import TextIOWrapper
 from pathlib import Path
 from time import monotonic, sleep
-from typing import TYPE_CHECKING, Annotated, TextIO, TypeVar
+from typing import TYPE_CHECKING, Annotated, NoReturn, TextIO, TypeVar
 
 import typer
 
@@ -1234,4 +1237,35 @@ def main() -> None:
         if isinstance(stream, TextIOWrapper):
             # A terminal that cannot show a character gets its escape, not an error.
             stream.reconfigure(errors="backslashreplace")
-    sys.exit(invoke(sys.argv[1:]))
+    _collect_rarely()
+    _leave(invoke(sys.argv[1:]))
+
+
+def _collect_rarely() -> None:
+    """Let Python look for garbage once in a million objects.
+
+    By default it looks a thousand times while Dagster, dbt and Great Expectations are imported,
+    which make half a million objects and no garbage: a quarter of the time they take.
+    """
+    gc.set_threshold(_OBJECTS_BETWEEN_LOOKS, 10, 10)
+
+
+_OBJECTS_BETWEEN_LOOKS = 1_000_000
+
+
+def _leave(code: int) -> NoReturn:
+    """End the process at once where so much is imported that taking it down lasts for seconds.
+
+    Everything written is closed by then; what others hung on the end of the process still runs.
+    """
+    if "dagster" not in sys.modules:
+        sys.exit(code)
+    # As the interpreter does it: threads first, as some only end when they are told to.
+    threading._shutdown()  # pyright: ignore[reportAttributeAccessIssue]
+    atexit._run_exitfuncs()
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except OSError:
+        code = code or FAILED
+    os._exit(code)

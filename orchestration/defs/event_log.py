@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import sqlalchemy as db
@@ -16,12 +16,28 @@ _BUSY_SECONDS = 20
 class RunEventLog(SqliteEventLogStorage):
     """The same files and tables; Dagster's own storage connects five times for each event.
 
-    A run of a hundred models stores some 450 events, which took longer than the models.
+    A run of a hundred models stores some 450 events, which took longer than the models. It also
+    asks for each event whether the tables have been migrated, which they stay once they are.
     """
 
     def __init__(self, base_dir: str) -> None:
         self._engines: dict[str, db.Engine] = {}
+        self._found: set[str] = set()
         super().__init__(base_dir)
+
+    def has_table(self, table_name: str) -> bool:
+        """Whether a table is there; asked once."""
+        return self._is_found(table_name, lambda: super(RunEventLog, self).has_table(table_name))
+
+    def _has_asset_key_col_on_connection(self, conn: db.Connection, column_name: str) -> bool:
+        """Whether the table of asset keys has a column; asked once."""
+        ask = super()._has_asset_key_col_on_connection
+        return self._is_found(f"asset_keys.{column_name}", lambda: ask(conn, column_name))
+
+    def _is_found(self, name: str, ask: Callable[[], bool]) -> bool:
+        if name not in self._found and ask():
+            self._found.add(name)
+        return name in self._found
 
     @contextmanager
     def _connect(self, shard: str) -> Iterator[db.Connection]:

@@ -9,10 +9,7 @@ import io
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import IO, Any
-
-import pyarrow as pa
-import pyarrow.parquet as pq
+from typing import IO, TYPE_CHECKING, Any
 
 from orchestration.config import LimitSettings
 from orchestration.core.refusals import Refusal, RefusedError, shown, without_secrets
@@ -26,6 +23,11 @@ from orchestration.landing.json_text import (
     read_json,
 )
 from orchestration.sources.owners import TABLE_FIELD
+
+if TYPE_CHECKING:
+    # Imported where it is used: whether anything is new is found out without.
+    import pyarrow as pa
+    import pyarrow.parquet as pq
 
 _BLOCK = 2**20
 _PARQUET_BATCH = 8192
@@ -125,6 +127,8 @@ def bounded(raw: IO[bytes], file: LandedFile, limits: LimitSettings) -> BoundedS
     if file.compression == "gz":
         return BoundedStream(gzip.GzipFile(fileobj=raw), limit=limit)
     if file.compression == "zst":
+        import pyarrow as pa
+
         # This reader tells a frame that ends too early from a whole one; a silent end loses rows.
         return BoundedStream(pa.CompressedInputStream(pa.PythonFile(raw, "r"), "zstd"), limit=limit)
     return BoundedStream(raw, limit=None)
@@ -491,6 +495,9 @@ def read_batches(file: LandedFile, limits: LimitSettings) -> Iterator[tuple[int,
 def _parquet_batches(
     raw: IO[bytes], limits: LimitSettings, columns_found: ColumnsFound
 ) -> Iterator[tuple[int, pa.RecordBatch]]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     number = 0
     try:
         parquet = pq.ParquetFile(raw)
@@ -518,6 +525,8 @@ def _refuse_parquet(
 
 def rows_of_batch(batch: pa.RecordBatch, before: int) -> Iterator[Row]:
     """The rows of a batch, numbered on from those before it."""
+    import pyarrow as pa
+
     try:
         values = in_plain_types(batch).to_pylist()
     except (pa.ArrowInvalid, ValueError, OverflowError):
@@ -530,6 +539,8 @@ def rows_of_batch(batch: pa.RecordBatch, before: int) -> Iterator[Row]:
 
 
 def _single_row(batch: pa.RecordBatch, number: int) -> Row:
+    import pyarrow as pa
+
     try:
         return _sound_row(number, in_plain_types(batch).to_pylist()[0])
     except (pa.ArrowInvalid, UnicodeError):
@@ -548,6 +559,8 @@ def _sound_row(number: int, value: dict[str, Any]) -> Row:
 
 def in_plain_types(batch: pa.RecordBatch) -> pa.RecordBatch:
     """The batch with times in microseconds and bytes as the text they are written for."""
+    import pyarrow as pa
+
     for place, field in enumerate(batch.schema):
         if pa.types.is_timestamp(field.type) and field.type.unit == "ns":
             target = pa.timestamp("us", field.type.tz)

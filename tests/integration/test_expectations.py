@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import duckdb
 import pytest
 from fixtures.checked_warehouse import AS_OF, SCHEMA, Warehouse
 
+from orchestration.warehouse.check_scope import Scope
 from orchestration.warehouse.expectation_suites import BuiltIn, Check, Suite
 from orchestration.warehouse.expectations import (
     CheckResult,
@@ -317,7 +319,12 @@ def test_page_shows_failing_keys_and_money_and_nothing_from_elsewhere(
     assert "<img" not in page
     assert "http://" not in page
     assert "https://" not in page
-    assert [path.name for path in docs.iterdir()] == ["index.html"]
+    assert sorted(path.name for path in docs.iterdir()) == ["index.html", "sections.json"]
+    # What is kept for later pages is of checks that pass, and names nobody's records.
+    kept = (docs / "sections.json").read_text(encoding="utf-8")
+    assert "every file adds up" in kept
+    assert "request ids are unique" not in json.loads(kept)["sections"]
+    assert "chatcmpl" not in kept
 
 
 def test_page_is_the_same_bytes_for_the_same_warehouse_and_replaces_the_last(
@@ -331,6 +338,58 @@ def test_page_is_the_same_bytes_for_the_same_warehouse_and_replaces_the_last(
     warehouse.check()
 
     assert page.read_bytes() == first
+
+
+def run_of_days(
+    warehouse: Warehouse, docs: Path, *days: str, as_of: datetime = AS_OF
+) -> tuple[list[CheckResult], list[str]]:
+    lines: list[str] = []
+    results = run_expectations(
+        database=warehouse.path,
+        docs_folder=docs,
+        as_of=as_of,
+        scope=Scope(days=days),
+        progress=lines.append,
+    )
+    return results, lines
+
+
+_LOADING, _NOT_ASKED = "checks: loading Great Expectations", "checks: no row fails"
+
+
+def test_days_on_which_nothing_fails_get_their_page_without_great_expectations(
+    warehouse: Warehouse, tmp_path: Path
+) -> None:
+    warehouse.add_usage(request_id="a day later", usage_date=date(2026, 11, 1))
+    later = AS_OF + timedelta(hours=1)
+
+    first, asked = run_of_days(warehouse, tmp_path / "kept", "2026-10-31")
+    second, not_asked = run_of_days(warehouse, tmp_path / "kept", "2026-11-01", as_of=later)
+    same, asked_anew = run_of_days(warehouse, tmp_path / "new", "2026-11-01", as_of=later)
+
+    assert (asked[0], asked_anew[0]) == (_LOADING, _LOADING)
+    assert not_asked[0].startswith(_NOT_ASKED)
+    assert first == second == same
+    page = (tmp_path / "kept" / "index.html").read_text(encoding="utf-8")
+    assert page == (tmp_path / "new" / "index.html").read_text(encoding="utf-8")
+    assert "2026-11-01" in page
+
+
+def test_a_failing_row_or_a_lost_section_asks_great_expectations_again(
+    warehouse: Warehouse, tmp_path: Path
+) -> None:
+    run_of_days(warehouse, tmp_path, "2026-10-31")
+    (tmp_path / "sections.json").write_text("torn", encoding="utf-8")
+    assert run_of_days(warehouse, tmp_path, "2026-10-31")[1][0] == _LOADING
+    assert run_of_days(warehouse, tmp_path, "2026-10-31")[1][0].startswith(_NOT_ASKED)
+
+    warehouse.add_usage(request_id="unpriced", cost_status="unpriced", list_cost=None)
+
+    results, lines = run_of_days(warehouse, tmp_path, "2026-10-31")
+    assert lines[0] == _LOADING
+    assert [each.check for each in results if not each.passed] == ["every usage is priced"]
+    page = (tmp_path / "index.html").read_text(encoding="utf-8")
+    assert "litellm/unpriced" in page
 
 
 def test_file_can_be_written_again_right_after_the_checks(warehouse: Warehouse) -> None:
