@@ -985,32 +985,30 @@ def _example_values(database: Path) -> dict[str, str]:
 
 
 def peers(place: Workplace, sizes: Sizes) -> list[Result]:
-    """Load and exact daily roll-up by other tools; each in the environment at <folder>/peers."""
+    """Load and exact daily roll-up by other tools.
+
+    PostgreSQL runs as the tests have it; the others in the environment at <folder>/peers.
+    """
+    results = _postgres_peer(place, sizes)
     python = place.folder.parent / "peers" / "bin" / "python"
     if not python.is_file():
-        say(f"  skipped: no peers environment at {python.parent.parent} (bench/peers/README.md)")
-        return []
+        say(f"  no peers environment at {python.parent.parent} (bench/peers/README.md)")
+        return results
     file = place.logs(Logs(0, sizes.peer), "jsonl")
-    results = []
+    others = replace(place.children, python=str(python))
     for peer, bar in (
         ("pandas", Bar(1 / 10, 1 / 25)),
         ("polars", Bar(1, 1)),
         ("dlt", Bar(1 / 10, 1 / 40)),
     ):
-        others = replace(place.children, python=str(python))
 
-        def theirs(_pair: int, peer: str = peer, others: Any = others) -> Sample:
+        def theirs(_pair: int, peer: str = peer) -> Sample:
             scratch = place.folder / "scratch" / f"peer-{peer}"
             shutil.rmtree(scratch, ignore_errors=True)
             scratch.mkdir(parents=True)
             return others.act(f"peers/{peer}_rollup.py", "load", file=file, folder=scratch)
 
-        def ours(_pair: int) -> Sample:
-            home = place.new_home("peer")
-            place.drop(file, home)
-            return place.children.act("product.py", "load_and_roll_up", home=home)
-
-        found = compare(ours, theirs, pairs=min(sizes.pairs, 3))
+        found = compare(_as_peers(place, file), theirs, pairs=min(sizes.pairs, 3))
         results.append(
             result_of(
                 found,
@@ -1022,6 +1020,61 @@ def peers(place: Workplace, sizes: Sizes) -> list[Result]:
             )
         )
     return results
+
+
+def _as_peers(place: Workplace, file: Path) -> Callable[[int], Sample]:
+    """Our side: the file loaded into an empty home, then the spend of each day."""
+
+    def ours(_pair: int) -> Sample:
+        home = place.new_home("peer")
+        place.drop(file, home)
+        return place.children.act("product.py", "load_and_roll_up", home=home)
+
+    return ours
+
+
+def _postgres_peer(place: Workplace, sizes: Sizes) -> list[Result]:
+    """Load and roll-up apart; of rows that come once, as a primary key takes no others."""
+    from postgres import COPIED, empty_litellm_server
+
+    file = place.logs(Logs(0, sizes.peer, copies=0), "jsonl")
+    with empty_litellm_server(file) as (server, copied):
+        uri = server.dsn("litellm").replace("&schema=public", "")
+
+        def theirs(_pair: int) -> Sample:
+            return place.children.act(
+                "peers/postgres_rollup.py",
+                "load",
+                uri=uri,
+                file=copied,
+                columns=list(COPIED),
+                data_folder=server.folder,
+            )
+
+        found = compare(_as_peers(place, file), theirs, pairs=min(sizes.pairs, 3))
+    return [
+        result_of(
+            _phase_of(found, phase),
+            bar,
+            name="peers",
+            variant=f"postgres {phase.replace('_', '-')}",
+            anchor_name=f"PostgreSQL: {phase.replace('_', '-')}",
+            rows=sizes.peer,
+        )
+        for phase, bar in (("load", Bar(1, 1 / 6)), ("roll_up", Bar(1, 1 / 25)))
+    ]
+
+
+def _phase_of(found: Comparison, phase: str) -> Comparison:
+    """The same measurements of one phase alone."""
+
+    def part(samples: tuple[Sample, ...]) -> tuple[Sample, ...]:
+        return tuple(
+            replace(each, wall=each.phases[phase], cpu=each.phases[f"{phase}_cpu"], phases={})
+            for each in samples
+        )
+
+    return Comparison(target=part(found.target), anchor=part(found.anchor))
 
 
 BENCHES = (

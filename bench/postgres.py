@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import duckdb
+
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
 from fixtures.litellm_database import (
@@ -54,6 +56,52 @@ from (
     from generate_series({first}, {end}) as i
 ) as calls
 """
+
+# What a line has, and as what it is read; the CSV's columns in this order.
+COPIED = {
+    "request_id": "varchar",
+    "call_type": "varchar",
+    "api_key": "varchar",
+    "spend": "double",
+    "total_tokens": "integer",
+    "prompt_tokens": "integer",
+    "completion_tokens": "integer",
+    "startTime": "varchar",
+    "endTime": "varchar",
+    "request_duration_ms": "integer",
+    "model": "varchar",
+    "model_group": "varchar",
+    "custom_llm_provider": "varchar",
+    "user": "varchar",
+    "metadata": "json",
+    "cache_hit": "varchar",
+    "request_tags": "json",
+    "team_id": "varchar",
+    "organization_id": "varchar",
+    "end_user": "varchar",
+    "session_id": "varchar",
+    "status": "varchar",
+    "updated_at": "varchar",
+}
+
+
+@contextmanager
+def empty_litellm_server(lines: Path) -> Iterator[tuple[Server, Path]]:
+    """A running server with LiteLLM's empty tables and memory to spare; the lines as CSV beside it.
+
+    Args:
+        lines: Spend logs as JSON lines, each request once: the table has a primary key.
+    """
+    with running_server(shared_buffers="2GB") as server:
+        create_tables(server, "litellm", AGES[-1])
+        file = server.sockets / "logs.csv"
+        with duckdb.connect() as connection:
+            connection.execute(
+                f"copy (from read_json('{lines}', columns = {COPIED}, "
+                f"format = 'newline_delimited')) to '{file}' (format csv, header)"
+            )
+        file.chmod(0o644)
+        yield server, file
 
 
 @contextmanager

@@ -153,13 +153,17 @@ def load_and_roll_up(clock: Clock, *, home: str) -> dict[str, Any]:
     """Load, then the exact spend of each day, as the peers do it."""
     steps = _steps(home)
     _set_up(steps)
+    loaded, rolled = Clock(), Clock()
     with clock:
-        steps.load()
-        with open_warehouse(steps.runtime) as connection:
+        with loaded:
+            steps.load()
+        with rolled, open_warehouse(steps.runtime) as connection:
             days = connection.execute("""
                 select cast(started_at as date) as day, sum(spend)
                 from raw.litellm__spend_logs group by all order by all
                 """).fetchall()
+    for name, part in (("load", loaded), ("roll_up", rolled)):
+        clock.phases |= {name: part.wall, f"{name}_cpu": part.cpu}
     return {"days": {str(day): _plain(spend) for day, spend in days}}
 
 
