@@ -1,11 +1,25 @@
+{#- How the words of gateways and catalogs for a provider begin, by the name the contract has for it;
+    seeds are read by the same list (orchestration/landing/seed_files.py). -#}
+{% macro provider_beginnings() -%}
+    {{ return([
+        ("azure", ["azure"]),
+        ("google", ["gemini", "google", "palm", "vertex_ai"]),
+        ("aws", ["aws", "amazon", "bedrock", "sagemaker"]),
+        ("openai", ["text-completion-openai"]),
+        ("anthropic", ["anthropic_text"]),
+    ]) }}
+{%- endmacro %}
+
 {#- Provider names as the contract writes them, from the words of gateways and catalogs. -#}
 {% macro provider_name(column) -%}
     case
-        when {{ column }} in ('azure', 'azure_ai', 'azure_text') then 'azure'
-        when {{ column }} in ('gemini', 'google', 'palm') or {{ column }} like 'vertex_ai%' then 'google'
-        when {{ column }} in ('aws', 'amazon_nova') or {{ column }} like 'bedrock%' or {{ column }} like 'sagemaker%' then 'aws'
-        when {{ column }} = 'text-completion-openai' then 'openai'
-        when {{ column }} = 'anthropic_text' then 'anthropic'
+        {%- for name, beginnings in provider_beginnings() %}
+        when
+            {%- for beginning in beginnings %}
+            {{ "or " if not loop.first }}starts_with({{ column }}, '{{ beginning }}')
+            {%- endfor %}
+            then '{{ name }}'
+        {%- endfor %}
         else nullif({{ column }}, '')
     end
 {%- endmacro %}

@@ -221,7 +221,7 @@ def _read_name(text: str, _column: SeedColumn, cells: dict[str, str]) -> str:
 def _read_provider(text: str, _column: SeedColumn, _cells: dict[str, str]) -> str:
     """The name that usage has: people write what their gateway calls the provider."""
     word = without_secrets(text).lower()
-    return next((name for name, begins in _PROVIDERS if word.startswith(begins)), word)
+    return next((name for name, begins in PROVIDERS if word.startswith(begins)), word)
 
 
 def _read_key(text: str, _column: SeedColumn, _cells: dict[str, str]) -> str:
@@ -292,8 +292,8 @@ def _read_boolean(text: str, _column: SeedColumn, _cells: dict[str, str]) -> boo
     return text.lower() == "true"
 
 
-# As the macro provider_name has them.
-_PROVIDERS = (
+# As the macro provider_beginnings has them, which usage and catalogs are read by.
+PROVIDERS = (
     ("azure", ("azure",)),
     ("google", ("gemini", "google", "palm", "vertex_ai")),
     ("aws", ("aws", "amazon", "bedrock", "sagemaker")),

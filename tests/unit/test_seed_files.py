@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
 from pathlib import Path
 
@@ -9,7 +10,12 @@ import pytest
 import yaml
 
 from orchestration.config import ConfigurationError
-from orchestration.landing.seed_files import CheckedSeed, read_seed_file, read_seeds
+from orchestration.landing.seed_files import (
+    PROVIDERS,
+    CheckedSeed,
+    read_seed_file,
+    read_seeds,
+)
 from orchestration.landing.seed_tables import SEEDS, SEEDS_BY_NAME
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -238,6 +244,14 @@ def test_a_provider_has_one_name_however_gateways_call_it(tmp_path: Path) -> Non
 
     found = [values["provider"] for _, values in seed.rows]
     assert found == ["google", "google", "aws", "azure", "openai", "mistral"]
+
+
+def test_seeds_and_models_know_a_provider_by_the_same_words() -> None:
+    macros = (REPOSITORY / "dbt_project" / "macros" / "gateway_words.sql").read_text()
+    body = macros.partition("macro provider_beginnings()")[2].partition("return(")[2]
+    listed = ast.literal_eval(body.partition(") }}")[0].strip())
+
+    assert [(name, tuple(words)) for name, words in listed] == list(PROVIDERS)
 
 
 def test_a_scope_of_an_account_nobody_described_is_left_out(tmp_path: Path) -> None:
