@@ -264,35 +264,44 @@ class Steps:
 
     def check(self) -> list[CheckResult]:
         """Run the hard checks and the expectations; write their page and their results."""
-        from orchestration.warehouse.expectations import run_expectations
+        from orchestration.warehouse.expectations import pass_by_sql, run_expectations
 
+        asking = {
+            "docs_folder": self.runtime.home / "checks",
+            "as_of": self.runtime.as_of,
+            "progress": self.progress,
+        }
         with self._step("check") as rows:
             with open_warehouse(self.runtime) as connection:
                 create_schema(connection)
                 scope = check_scope.plan_checks(connection, self.runtime.as_of)
                 remembered = check_scope.read_remembered(connection, scope)
                 results = invariants.check_invariants(connection, scope)
-            self.progress(f"check: {len(results)} invariants between layers, {_in_scope(scope)}")
-            results += run_expectations(
-                database=self.runtime.database,
-                docs_folder=self.runtime.home / "checks",
-                as_of=self.runtime.as_of,
-                progress=self.progress,
-                scope=scope,
-                remembered=remembered,
-            )
-            with open_warehouse(self.runtime) as connection:
-                invariants.write_results(connection, results, self.runtime.as_of)
-                check_scope.note_findings(
-                    connection, scope, {each.check: each.by_day for each in results}
+                said = f"check: {len(results)} invariants between layers, {_in_scope(scope)}"
+                self.progress(said)
+                passed = pass_by_sql(connection, scope=scope, remembered=remembered, **asking)
+                if passed is not None:
+                    results += passed
+                    self._note_checked(connection, scope, results)
+            if passed is None:
+                results += run_expectations(
+                    database=self.runtime.database, scope=scope, remembered=remembered, **asking
                 )
-                if not _described_failures(results):
-                    check_scope.note_passed(connection, scope, self.runtime.as_of)
-                transform.note_checked(connection)
+                with open_warehouse(self.runtime) as connection:
+                    self._note_checked(connection, scope, results)
             rows.append(len(results))
         self.log.checks = results
         self.log.problems.extend(_described_failures(results))
         return results
+
+    def _note_checked(
+        self, connection: duckdb.DuckDBPyConnection, scope: Scope, results: list[CheckResult]
+    ) -> None:
+        invariants.write_results(connection, results, self.runtime.as_of)
+        check_scope.note_findings(connection, scope, {each.check: each.by_day for each in results})
+        if not _described_failures(results):
+            check_scope.note_passed(connection, scope, self.runtime.as_of)
+        transform.note_checked(connection)
 
     def publish(self) -> Publication:
         """Publish the marts, unless a hard check failed or none was run on them since they changed.
@@ -333,8 +342,12 @@ class Steps:
         self, step: str, started_at: datetime, seconds: float, rows: int | None, status: str
     ) -> None:
         with open_warehouse(self.runtime) as connection:
-            create_schema(connection)
-            self._write_run(connection, step, started_at, seconds, rows, status)
+            try:
+                self._write_run(connection, step, started_at, seconds, rows, status)
+            except duckdb.CatalogException:
+                # The step failed before it made the tables.
+                create_schema(connection)
+                self._write_run(connection, step, started_at, seconds, rows, status)
 
     def _write_run(
         self,
