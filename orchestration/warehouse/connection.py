@@ -67,6 +67,19 @@ def _connect(runtime: Runtime) -> duckdb.DuckDBPyConnection:
 
 
 @contextmanager
+def without_checkpoints(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
+    """Leave out the checkpoints that DuckDB makes by itself after a statement that wrote much.
+
+    For temporary tables one saves nothing, and writes a large one anew in a single thread.
+    """
+    connection.execute("set checkpoint_threshold = '1TB'")
+    try:
+        yield
+    finally:
+        connection.execute("reset checkpoint_threshold")
+
+
+@contextmanager
 def open_reader(
     database: Path, *, memory_limit: str = "2GB"
 ) -> Iterator[duckdb.DuckDBPyConnection]:

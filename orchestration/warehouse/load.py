@@ -42,6 +42,7 @@ from orchestration.landing.observed import first_seen, stated_observation
 from orchestration.landing.rows import Row, read_rows
 from orchestration.sources.records import Part, Record, RecordContext, RefusedInvoice
 from orchestration.warehouse import evidence, load_observed, load_prices, privacy, staged
+from orchestration.warehouse.connection import without_checkpoints
 from orchestration.warehouse.ledger import Batch, Ledger, Quarantined
 from orchestration.warehouse.parquet_lines import TypedColumn, read_parquet_blocks, typed_columns
 from orchestration.warehouse.retry import NOT_KEPT, kept_fields, read_context
@@ -49,9 +50,15 @@ from orchestration.warehouse.spend_log_lines import SpendLogLines
 
 # Rows parsed before they are handed to DuckDB: bounds memory, keeps Arrow batches worthwhile.
 CHUNK_ROWS = 20_000
-# The same for lines that SQL reads; below the second size planning costs more than reading.
+# The same for lines that SQL reads: below that size planning costs more than reading. The first of
+# a file are fewer, as nothing else can be done before they are read. Rows that make a row group
+# are taken over as they are, fewer are written once more; the size may be half above for that.
 CHUNK_BYTES = 2**27
+FIRST_CHUNK_BYTES = 2**24
+_ROW_GROUP = 122_880
 LINES_FROM_BYTES = 2**18
+# Rows of small files that are left in the write-ahead log until there is a checkpoint.
+CHECKPOINT_ROWS = 200_000
 # Files that are read while their hash is taken: what may turn out to be known is read for nothing.
 LONG_FILE_BYTES = 2**24
 # Kinds of which the same bytes, seen again, say something new: that it still, or again, is so.
@@ -99,15 +106,22 @@ def load_landing(
     evidence.finish_interrupted(connection, ledger, runtime)
     listing = look_at_landing(connection, runtime)
     report = LoadReport(strays=listing.strays, unsettled=listing.unsettled)
+    rows = 0
     for number, file in enumerate(listing.files, 1):
         progress(f"load {number} of {len(listing.files)}: {shown(file.name, 200)}")
         try:
-            batch = _load_file(connection, ledger, file, runtime, progress)
+            with without_checkpoints(connection):
+                batch = _load_file(connection, ledger, file, runtime, progress)
         except UnsettledFileError:
             report.unsettled += (file.name,)
             continue
-        if batch is not None:
-            report.batches.append(batch)
+        if batch is None:
+            continue
+        report.batches.append(batch)
+        rows += batch.rows_loaded
+        if rows >= CHECKPOINT_ROWS and number < len(listing.files):
+            connection.execute("checkpoint")
+            rows = 0
     ledger.write_head(runtime.home)
     return report
 
@@ -634,13 +648,15 @@ def _note(codes: Counter[str]) -> str | None:
 def _grouped(blocks: Iterable[LineBlock]) -> Iterator[list[LineBlock]]:
     """Blocks together, so many that a statement over them is worth its planning."""
     group: list[LineBlock] = []
-    size = 0
+    rows, size, enough = 0, 0, min(FIRST_CHUNK_BYTES, CHUNK_BYTES)
     for block in blocks:
         group.append(block)
+        rows += block.lines.num_rows
         size += block.lines.nbytes
-        if size >= CHUNK_BYTES:
+        is_whole = enough < CHUNK_BYTES or rows > _ROW_GROUP or size > 1.5 * CHUNK_BYTES
+        if size >= enough and is_whole:
             yield group
-            group, size = [], 0
+            group, rows, size, enough = [], 0, 0, CHUNK_BYTES
     if group:
         yield group
 

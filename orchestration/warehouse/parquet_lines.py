@@ -113,6 +113,8 @@ def _typed(ours: str, field: pa.Field) -> TypedColumn | None:
         if field.name not in TIME_FIELDS:
             return None
         return TypedColumn(ours, written, written, is_moment=True, is_zoned=kind.tz is not None)
+    # A double counts by the shortest text that reads as it, which is how JSON would have written
+    # it; nothing is reckoned with the double itself.
     is_plain = (
         pa.types.is_null(kind)
         or pa.types.is_boolean(kind)

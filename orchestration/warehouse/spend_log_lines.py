@@ -615,7 +615,8 @@ def _insert_sql(taken: str, at: _Places, context: RecordContext) -> str:
         **_usage_columns(at),
     }
     listed = ",\n".join(f"{expression} as {ours}" for ours, expression in columns.items())
-    conditions = " and ".join(_conditions(at, texts, context))
+    together = ", ".join(each for each in (*texts.values(), at.text("api_base")) if each != "null")
+    conditions = " and ".join(_conditions(at, context))
     tags, base = f"cast({at.value('request_tags')} as varchar)", at.text("api_base")
     words, joins = ["tags.word as tags_word", "bases.word as base_word", "bases.is_stripped"], ""
     for name, text in (("tags", tags), ("bases", base)):
@@ -636,7 +637,8 @@ def _insert_sql(taken: str, at: _Places, context: RecordContext) -> str:
         priced as (select *, {_money_sql()} as spend_24 from known),
         typed as (
             select
-                priced.*, {tags} as tags_text, {base} as base_text, {words}, {listed}
+                priced.*, {tags} as tags_text, {base} as base_text, {words},
+                concat_ws({_SEPARATOR}, {together}) as together, {listed}
             from priced
             {joins}
         ),
@@ -654,12 +656,10 @@ def _insert_sql(taken: str, at: _Places, context: RecordContext) -> str:
         """
 
 
-def _conditions(at: _Places, texts: Mapping[str, str], context: RecordContext) -> list[str]:
-    plain = [each for each in (*texts.values(), at.text("api_base")) if each != "null"]
+def _conditions(at: _Places, context: RecordContext) -> list[str]:
     times = [
         at.text(name) for name in _TIMES.values() if (name,) in at.leaves and not at.is_moment(name)
     ]
-    together = f"concat_ws({_SEPARATOR}, {', '.join(plain)})"
     kinds: dict[str, list[str]] = {}
     for place in sorted(at.leaves):
         kind = kind_of(place[:-1], place[-1]) or ""
@@ -673,8 +673,8 @@ def _conditions(at: _Places, texts: Mapping[str, str], context: RecordContext) -
         # A name without a visible first letter, or one that may say `None`, is looked at.
         "ascii(request_id) between 33 and 126",
         "not starts_with(request_id, 'None') and not starts_with(request_id, 'null')",
-        f"not regexp_matches({together}, {quoted(_NO_TEXT)})",
-        f"strlen({together}) <= {context.field_characters}",
+        f"not regexp_matches(together, {quoted(_NO_TEXT)})",
+        f"strlen(together) <= {context.field_characters}",
         *_all_match(times, f"(?:(?:{_TIME},)*{_TIME})?"),
         f"started_at <= {_timestamp(context.as_of)}",
         *(

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import duckdb
 
+from orchestration.warehouse.connection import without_checkpoints
+
 # Where the main module is no file, DuckDB takes Python for interactive.
 SCRIPT = """
 from pathlib import Path
@@ -29,3 +31,18 @@ def test_a_long_statement_draws_no_bar_into_standard_output(tmp_path: Path) -> N
     )
 
     assert said.stdout == "False\n"
+
+
+def test_a_large_temporary_table_is_not_written_anew() -> None:
+    with duckdb.connect() as connection:
+        (usual,) = connection.execute("select current_setting('checkpoint_threshold')").fetchall()
+
+        with without_checkpoints(connection):
+            (within,) = connection.execute(
+                "select current_setting('checkpoint_threshold')"
+            ).fetchall()
+
+        (after,) = connection.execute("select current_setting('checkpoint_threshold')").fetchall()
+
+    assert within != usual
+    assert after == usual
