@@ -1,4 +1,7 @@
-{{ config(materialized='table') }}
+{{ config(
+    materialized='table',
+    meta={'rows_need': ['int_payments__razorpay', 'int_payments__stripe']}
+) }}
 -- Grain: one row per payment, refund, dispute movement or other movement of cash, by business key.
 -- However many events report a payment, in whatever order, it is one row and credits once.
 

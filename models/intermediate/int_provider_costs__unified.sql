@@ -1,4 +1,4 @@
-{{ config(materialized='table') }}
+{{ config(materialized='table', meta={'rows_need': ['int_provider_costs__listed']}) }}
 -- Grain: one row per source, provider, UTC day, project, key, model, unit, service tier, batch,
 -- currency, kind of line and line item.
 -- What providers say it cost. Two sources may state the same money: they are compared, not added.

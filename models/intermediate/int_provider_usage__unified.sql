@@ -1,4 +1,7 @@
-{{ config(materialized='table') }}
+{{ config(
+    materialized='table',
+    meta={'rows_need': ['stg_anthropic__usage', 'stg_openai__usage']}
+) }}
 -- Grain: one row per source, provider, UTC day, project, key, model, unit, service tier and batch.
 -- What providers say was used, in the units of the contract; a quantity of 0 is no row.
 

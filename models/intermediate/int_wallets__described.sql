@@ -1,4 +1,10 @@
-{{ config(materialized='table') }}
+{{ config(
+    materialized='table',
+    meta={'rows_need': [
+        'wallets', 'accounts.wallet_id', 'int_payments__razorpay',
+        'int_payments__stripe', 'stg_wallet__adjustments', 'stg_wallet__transactions',
+    ]}
+) }}
 -- Grain: one row per wallet of wallets.csv, and per wallet that only files name.
 -- A wallet nobody described keeps its money visible, in the currency of most of its movements.
 

@@ -1,3 +1,4 @@
+{{ config(meta={'rows_need': ['stg_closes__rows']}) }}
 -- Grain: one row per account, month that bears it, closed day it corrects, kind of cost, what
 -- chargeback is by and currency.
 -- What is known now of closed days, less what was frozen of them, less what later months that are

@@ -1,4 +1,4 @@
-{{ config(materialized='table') }}
+{{ config(materialized='table', meta={'rows_need': ['contract_prices']}) }}
 -- Grain: one row per provider account, pricing context and span in which a contract prices a unit
 -- of it: the unit price of every unit, by contract where one holds, else by list. Nearest first:
 -- the lowest priority, then the contract that says most about what it is for.

@@ -1,3 +1,4 @@
+{{ config(meta={'rows_need': ['int_rollups__compared']}) }}
 -- Grain: one row per gateway, counter, UTC day and key that a gateway's own daily counter has.
 -- Counters are written beside the log, by other queues, and settle later: a day is compared once
 -- the gateway was asked for them after the lateness of the daily re-read.

@@ -1,3 +1,4 @@
+{{ config(meta={'rows_need': ['stg_invoices__lines']}) }}
 -- Grain: one row per vendor, invoice number and line (contract, table T3).
 
 with lines as (

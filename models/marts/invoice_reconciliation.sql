@@ -1,3 +1,4 @@
+{{ config(meta={'rows_need': ['int_invoice_lines__mapped']}) }}
 -- Grain: one row per line of an invoice or credit note that bills usage and stands, and one with
 -- line_no NULL per part of its header that no line carries.
 -- variance_amount is billed less expected; each cause is the change of what is expected when it is

@@ -1,3 +1,4 @@
+{{ config(meta={'rows_need': ['stg_invoices__invoices']}) }}
 -- Grain: one row per vendor and invoice number (contract, table T3).
 
 with invoices as (

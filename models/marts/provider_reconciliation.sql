@@ -1,3 +1,4 @@
+{{ config(meta={'rows_need': ['int_provider_days__faced']}) }}
 -- Grain: one row per UTC day, provider account, project, model, unit, tier, batch and currency on
 -- which the provider states its usage or cost.
 -- variance_amount is what the provider states less what the gateway recorded; the causes add up to

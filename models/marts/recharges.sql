@@ -1,3 +1,6 @@
+{{ config(
+    meta={'rows_need': ['stg_wallet__recharge_requests', 'wallet_ledger', 'int_payments__unified']}
+) }}
 -- Grain: one row per request to top a wallet up, with what came of it.
 
 with requests as (

@@ -1,7 +1,8 @@
 {{ config(
     materialized='incremental',
     incremental_strategy='request_days',
-    on_schema_change='fail'
+    on_schema_change='fail',
+    meta={'rows_need': ['stg_app__requests']}
 ) }}
 -- Grain: one row per application request (side app), with the usage record that is its own, and one
 -- per usage record that is no request's (side usage): another log or attempt of a call, or one of

@@ -1,3 +1,4 @@
+{{ config(meta={'rows_need': ['stg_statements__statements']}) }}
 -- Grain: one row per document that was issued (contract, table T7).
 
 with issued as (

@@ -1,3 +1,4 @@
+{{ config(meta={'rows_need': ['int_wallets__described']}) }}
 -- Grain: one row per wallet.
 
 with wallets as (

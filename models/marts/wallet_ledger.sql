@@ -2,7 +2,8 @@
     materialized='incremental',
     incremental_strategy='redrawn_ledger',
     redrawn_by='occurred_at',
-    on_schema_change='fail'
+    on_schema_change='fail',
+    meta={'rows_need': ['int_wallets__described', 'stg_closes__rows']}
 ) }}
 -- Grain: one row per entry of a wallet; entries are never changed, a correction is a further one.
 -- The balance follows from the times of the entries and their ids, never from when they arrived. It

@@ -2,7 +2,8 @@
     materialized='incremental',
     incremental_strategy='redrawn_ledger',
     redrawn_by='billing_month',
-    on_schema_change='fail'
+    on_schema_change='fail',
+    meta={'rows_need': ['int_wallet__days']}
 ) }}
 -- Grain: one row per wallet and month with entries, with a digest of the entries.
 -- A day's digest is of the sorted hashes of its entries, so that their order means nothing; a

@@ -1,7 +1,8 @@
 {{ config(
     materialized='incremental',
     incremental_strategy='redrawn_windows',
-    on_schema_change='fail'
+    on_schema_change='fail',
+    meta={'rows_need': ['int_wallets__described', 'stg_openrouter__credits']}
 ) }}
 -- Grain: one row per wallet and debit window: what usage costs against what the gateway deducted.
 -- A debit is for the window it names, for the window of the request it names, else for everything

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,7 @@ from orchestration.landing.seed_files import CheckedSeed, SeedProblem, read_seed
 from orchestration.sources.owners import OBSERVATIONS, OWNER_TABLES
 from orchestration.warehouse.connection import open_warehouse
 from orchestration.warehouse.pending import BUILD, clear_days, note_days
-from orchestration.warehouse.selection import DUE_TAG, tag_nodes_of_some_days
+from orchestration.warehouse.selection import DUE_TAG, Need, tag_nodes_of_some_days
 
 if TYPE_CHECKING:
     from dbt.cli.main import dbtRunner
@@ -537,10 +538,29 @@ def build_marts(
         arguments += ["--select", *select, "--indirect-selection", "cautious"]
     elif plan.touched_days is not None:
         manifest = read_manifest(runtime)
-        tag_nodes_of_some_days(manifest, has_new_seeds=plan.has_new_seeds, excluded_tags=excluded)
+        with open_warehouse(runtime) as connection:
+            tag_nodes_of_some_days(
+                manifest,
+                has_new_seeds=plan.has_new_seeds,
+                excluded_tags=excluded,
+                which_are_empty=partial(_empty_ones, connection),
+            )
         arguments += ["--select", f"tag:{DUE_TAG}", "--indirect-selection", "empty"]
     variables = build_variables(runtime, plan) | {"build_plan": _told(runtime, plan)}
     return invoke_dbt(runtime, arguments, variables=variables, on_node=on_node, manifest=manifest)
+
+
+def _empty_ones(connection: duckdb.DuckDBPyConnection, needs: set[Need]) -> set[Need]:
+    """Those of some relations and columns that hold nothing."""
+    listed = sorted(needs, key=lambda need: (need.relation, need.column))
+    if not listed:
+        return set()
+    checks = " union all ".join(
+        f"select {place} where not exists (from {need.relation}"
+        + (f" where {need.column} is not null)" if need.column else ")")
+        for place, need in enumerate(listed)
+    )
+    return {listed[place] for (place,) in connection.execute(checks).fetchall()}
 
 
 def model_docs(runtime: Runtime) -> Path:

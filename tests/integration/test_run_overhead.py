@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,12 @@ from integration.homes import Home, query
 
 from orchestration.warehouse import transform
 from orchestration.warehouse.connection import open_warehouse
+from orchestration.warehouse.selection import (
+    DUE_TAG,
+    Need,
+    needs_of,
+    tag_nodes_of_some_days,
+)
 
 
 @pytest.fixture
@@ -86,7 +93,9 @@ def test_an_hour_makes_only_views_anew_that_name_its_days_or_clock(home: Home) -
     views = {name for name, node in models.items() if node.config.materialized == "view"}
     # What only a price catalog changes is left out where none came.
     of_catalogs = {name for name, node in models.items() if "price_catalog" in node.tags}
-    assert set(models) - views - of_catalogs <= ran
+    # So is what nobody feeds.
+    idle = {f"model.tollbook.{name}" for name in idle_tables(home)}
+    assert set(models) - views - of_catalogs - ran == idle
     told = ("in_touched_days", "in_owner_days", "as_of()")
     naming = {name for name in views if any(word in models[name].raw_code for word in told)}
     assert naming - of_catalogs <= ran
@@ -94,7 +103,7 @@ def test_an_hour_makes_only_views_anew_that_name_its_days_or_clock(home: Home) -
     assert {"stg_litellm__spend_logs", "int_usage__priced", "cost_lines"} <= standing
 
     def changes(name: str) -> bool:
-        if name in of_catalogs or name.startswith("seed."):
+        if name in of_catalogs | idle or name.startswith("seed."):
             return False
         # A view that stands still shows the new rows of the tables below it.
         return name not in standing_views or any(map(changes, models[name].depends_on.nodes))
@@ -185,3 +194,68 @@ def test_dagsters_own_storage_reads_what_a_run_recorded(home: Home) -> None:
         f"select count(*) from audit.runs where run = '{run.run_id}' and status = 'done'",
     )
     assert runs == 4
+
+
+def test_an_hour_leaves_alone_what_nobody_feeds(home: Home) -> None:
+    idle = idle_tables(home)
+
+    # The example has an invoice, a wallet and an app's requests, but no closes or provider pages.
+    assert {"provider_reconciliation", "chargeback_adjustments", "contract_price_sets"} <= idle
+    assert not {"invoice_reconciliation", "wallet_ledger", "request_reconciliation"} & idle
+    for name in idle:
+        relation = f"{'intermediate' if name.startswith('int_') else 'marts'}.{name}"
+        assert home.query(f"select count(*) from {relation}") == [(0,)], name
+
+
+def test_what_needs_rows_has_none_without_them(home: Home) -> None:
+    """Of every table: none of its rows is left once what it says it needs is emptied."""
+    manifest = transform.read_manifest(home.runtime)
+    compiled = home.path / "dbt" / "compiled" / "tollbook"
+    with open_warehouse(home.runtime) as connection:
+        for name in sorted(tables_that_need_rows(manifest)):
+            node = manifest.nodes[f"model.tollbook.{name}"]
+            sql = (compiled / node.original_file_path).read_text()
+            connection.execute("begin")
+            for need in needed_tables(manifest, node):
+                connection.execute(
+                    f"update {need.relation} set {need.column} = null"
+                    if need.column
+                    else f"delete from {need.relation}"
+                )
+            rows = connection.execute(f"select count(*) from ({sql})").fetchall()
+            connection.execute("rollback")
+            assert rows == [(0,)], name
+
+
+def idle_tables(home: Home) -> set[str]:
+    """What an hour without new seeds does not run for want of rows."""
+    manifest = transform.read_manifest(home.runtime)
+    with open_warehouse(home.runtime) as connection:
+        tag_nodes_of_some_days(
+            manifest,
+            has_new_seeds=False,
+            excluded_tags=(),
+            which_are_empty=partial(transform._empty_ones, connection),
+        )
+    due = {node.name for node in manifest.nodes.values() if DUE_TAG in node.tags}
+    return tables_that_need_rows(manifest) - due
+
+
+def tables_that_need_rows(manifest: Any) -> set[str]:
+    return {
+        node.name
+        for node in manifest.nodes.values()
+        if node.config.meta.get("rows_need") and node.config.materialized != "view"
+    }
+
+
+def needed_tables(manifest: Any, node: Any) -> set[Need]:
+    """What a table needs, down to what is loaded, and the tables on the way there."""
+    found = set(needs_of(manifest, node.unique_id))
+    for name in node.config.meta["rows_need"]:
+        parent = manifest.nodes.get(f"model.tollbook.{name}")
+        if parent is not None and parent.config.materialized != "view":
+            found.add(Need(parent.relation_name))
+            if parent.config.meta.get("rows_need"):
+                found |= needed_tables(manifest, parent)
+    return found

@@ -1,4 +1,4 @@
-{{ config(materialized='table') }}
+{{ config(materialized='table', meta={'rows_need': ['markup_rules']}) }}
 -- Grain: one row per account, what a rule is for (routing mode, provider, model; blank: any) and
 -- span of days: the rule that holds. Of two rules for the same the lower priority holds, then the
 -- one that began later.

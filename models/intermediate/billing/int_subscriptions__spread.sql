@@ -1,4 +1,4 @@
-{{ config(materialized='table') }}
+{{ config(materialized='table', meta={'rows_need': ['subscriptions']}) }}
 -- Grain: one row per subscription, kind of charge and day of the account's calendar.
 -- Periods count from the first day of validity. A day's part is its period's charge divided by the
 -- days of the period, by largest remainder; days before and after the validity cost nothing. Open

@@ -1,4 +1,4 @@
-{{ config(materialized='table') }}
+{{ config(materialized='table', meta={'rows_need': ['budgets']}) }}
 -- Grain: one row per budget, period and day with spend of its scope, in the budget's currency.
 -- Days are those of the account's calendar that a record belongs to.
 

@@ -1,4 +1,4 @@
-{{ config(materialized='table') }}
+{{ config(materialized='table', meta={'rows_need': ['shared_cost_rules']}) }}
 -- Grain: one row per pool of an open month, provider, model, currency and whoever bears a part.
 -- By largest remainder: every part is rounded down to its 18th place, and what is left of the pool
 -- goes, one last place each, to the parts that lost most; so the parts add up to the pool exactly.

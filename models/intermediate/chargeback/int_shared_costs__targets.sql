@@ -1,4 +1,4 @@
-{{ config(materialized='table') }}
+{{ config(materialized='table', meta={'rows_need': ['shared_cost_rules']}) }}
 -- Grain: one row per pool of an open month and whoever bears a part of it, with the weight of that
 -- part: what the target spent directly in the month in last places of its currency (usage_share),
 -- its share in millionths of a millionth (fixed), or 1 (equal).

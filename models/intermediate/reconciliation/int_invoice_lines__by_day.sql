@@ -1,4 +1,4 @@
-{{ config(materialized='table') }}
+{{ config(materialized='table', meta={'rows_need': ['int_invoice_lines__mapped']}) }}
 -- Grain: one row per invoice line, model, unit, tier and batch of which the provider states usage
 -- day by day: what its days lack and why, as far as quantities are evidence of it. A month may hide
 -- what a day shows: a lost call on one day and a repeated one on another.

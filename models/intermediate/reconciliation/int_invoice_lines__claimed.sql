@@ -1,4 +1,4 @@
-{{ config(materialized='table') }}
+{{ config(materialized='table', meta={'rows_need': ['int_invoice_lines__mapped']}) }}
 -- Grain: one row per slice of usage, way of drawing the window (utc, zone, ended) and the invoice
 -- line that bills it, with what of it the line holds; and per slice that a provider states.
 -- A slice belongs to the line that names most of it, of equals to the first document: no usage is

@@ -1,4 +1,4 @@
-{{ config(materialized='table') }}
+{{ config(materialized='table', meta={'rows_need': ['int_invoice_lines__mapped']}) }}
 -- Grain: one row per invoice line of usage, and of a line without a quantity of its own one row per
 -- model, unit, tier and batch it holds: what is billed beside what is expected.
 -- The window is the one whose quantity, else whose amount, the bill agrees with; where none does,

@@ -1,4 +1,7 @@
-{{ config(materialized='table') }}
+{{ config(
+    materialized='table',
+    meta={'rows_need': ['stg_invoices__invoices', 'stg_invoices__lines']}
+) }}
 -- Grain: one row per line of an invoice or credit note that bills usage and stands, and one per
 -- part of a header (tax, credit, rounding) that no line carries.
 -- Who bills, for which days, and what of ours the line is about: a blank model, unit, tier or

@@ -1,4 +1,7 @@
-{{ config(materialized='table') }}
+{{ config(
+    materialized='table',
+    meta={'rows_need': ['int_provider_costs__unified', 'int_provider_usage__unified']}
+) }}
 -- Grain: one row per kind (usage, cost), provider account, UTC day, project, key, model, unit,
 -- tier, batch, currency and kind of line: what a provider states, under the names we compare.
 -- is_bypass: the gateway has no record of that project or key in the month. Where gateway and

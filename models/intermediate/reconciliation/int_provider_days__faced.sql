@@ -1,4 +1,4 @@
-{{ config(materialized='table') }}
+{{ config(materialized='table', meta={'rows_need': ['int_provider__stated']}) }}
 -- Grain: one row per UTC day of end, provider account, project, model, unit, tier, batch and
 -- currency on which the provider states anything: its usage and cost beside ours.
 -- Projects are compared where every record of the month is known to be of one; else the account is.

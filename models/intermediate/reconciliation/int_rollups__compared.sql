@@ -1,7 +1,8 @@
 {{ config(
     materialized='incremental',
     incremental_strategy='rollup_days',
-    on_schema_change='fail'
+    on_schema_change='fail',
+    meta={'rows_need': ['stg_litellm__daily_spend', 'stg_openrouter__activity']}
 ) }}
 -- Grain: one row per gateway, counter, UTC day and key that a gateway's own daily counter has,
 -- beside what logs hold of them: LiteLLM's roll-up by user beside its spend logs, OpenRouter's

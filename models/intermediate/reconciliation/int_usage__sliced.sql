@@ -84,17 +84,27 @@ grouped as (
         provider_cost is not null, billed_cost is not null
 ),
 
-numbered as (
+-- Numbers stand for the groups and their dimensions from here on; which group has which does not
+-- matter, as none leaves this model.
+keyed as materialized (
     select
-        *,
-        row_number() over (
-            order by
-                {{ dimensions | join(', ') }},
-                price_set_id, contract_price_set_id, fx_rate, contract_fx_rate, markup_rate,
-                is_billed_by_unit, {{ "has_" ~ deciding | join(', has_') }}, is_cost_known,
-                is_billed_cost_known
-        ) as group_number
+        row_number() over () as slice_number,
+        {{ dimensions | join(',\n        ') }}
+    from (select distinct {{ dimensions | join(', ') }} from grouped)
+),
+
+numbered as materialized (
+    select
+        row_number() over () as group_number,
+        keyed.slice_number,
+        grouped.*
     from grouped
+    inner join keyed
+        on
+            {% for name in dimensions -%}
+            grouped.{{ name }} is not distinct from keyed.{{ name }}
+            {{ "and " if not loop.last }}
+            {%- endfor %}
 ),
 
 -- Of all prices those in use here, so that a day reads a day's.
@@ -162,6 +172,8 @@ costed as (
             when priced.is_contracted then numbered.contract_fx_rate
             else numbered.fx_rate
         end as price_fx_rate,
+        numbered.slice_number,
+        numbered.records,
         numbered.fx_rate,
         numbered.markup_rate,
         numbered.is_billed_by_unit,
@@ -181,6 +193,8 @@ booked as (
 unit_lines as (
     select
         group_number,
+        slice_number,
+        records,
         unit,
         quantity,
         unit_price,
@@ -192,11 +206,7 @@ unit_lines as (
             when not is_billed_cost_known then null
             when is_billed_by_unit then {{ converted('provider_cost', '(1 + markup_rate)') }}
             else 0
-        end as billed_cost,
-        row_number() over (
-            partition by group_number
-            order by provider_cost desc nulls last, unit asc
-        ) as cost_rank
+        end as billed_cost
     from booked
 ),
 
@@ -214,14 +224,17 @@ sums as (
 rests as (
     select
         numbered.group_number,
+        numbered.slice_number,
         numbered.currency,
+        numbered.records,
+        sums.group_number is not null as has_units,
         case
-            when numbered.is_cost_known and numbered.usage_class not in ('failed', 'retry')
+            when numbered.is_cost_known
                 then numbered.provider_cost - coalesce(sums.provider_cost, 0)
         end as provider_cost,
         numbered.list_cost - coalesce(sums.list_cost, 0) as list_cost,
         case
-            when numbered.is_billed_cost_known and numbered.usage_class not in ('failed', 'retry')
+            when numbered.is_billed_cost_known
                 then numbered.billed_cost - coalesce(sums.billed_cost, 0)
         end as billed_cost
     from numbered
@@ -229,81 +242,121 @@ rests as (
     where numbered.usage_class not in ('failed', 'retry')
 ),
 
+dusty as (
+    select
+        group_number,
+        {% for amount in ["provider_cost", "list_cost", "billed_cost"] -%}
+        case when abs({{ amount }}) < {{ dust() }} then {{ amount }} else 0 end as {{ amount }}
+        {{- "," if not loop.last }}
+        {% endfor %}
+    from rests
+    where
+        (provider_cost <> 0 and abs(provider_cost) < {{ dust() }})
+        or (list_cost <> 0 and abs(list_cost) < {{ dust() }})
+        or (billed_cost <> 0 and abs(billed_cost) < {{ dust() }})
+),
+
+-- The rounding goes to the dearest unit.
+dust as (
+    select
+        unit_lines.slice_number,
+        unit_lines.unit,
+        unit_lines.unit_price,
+        unit_lines.price_currency,
+        case when unit_lines.provider_cost is not null then dusty.provider_cost end
+            as provider_cost,
+        case when unit_lines.list_cost is not null then dusty.list_cost end as list_cost,
+        case when unit_lines.billed_cost is not null then dusty.billed_cost end as billed_cost
+    from unit_lines
+    inner join dusty on unit_lines.group_number = dusty.group_number
+    qualify
+        row_number() over (
+            partition by unit_lines.group_number
+            order by unit_lines.provider_cost desc nulls last, unit_lines.unit asc
+        ) = 1
+),
+
 lines as (
     select
-        unit_lines.group_number,
+        unit_lines.slice_number,
         unit_lines.unit,
         unit_lines.quantity,
         unit_lines.unit_price,
         unit_lines.price_currency,
         unit_lines.priced_cost,
-        unit_lines.provider_cost
-        + case
-            when unit_lines.cost_rank = 1 and abs(rests.provider_cost) < {{ dust() }}
-                then rests.provider_cost
-            else 0
-        end as provider_cost,
-        unit_lines.list_cost
-        + case
-            when unit_lines.cost_rank = 1 and abs(rests.list_cost) < {{ dust() }}
-                then rests.list_cost
-            else 0
-        end as list_cost,
-        unit_lines.billed_cost
-        + case
-            when unit_lines.cost_rank = 1 and abs(rests.billed_cost) < {{ dust() }}
-                then rests.billed_cost
-            else 0
-        end as billed_cost
+        unit_lines.provider_cost,
+        unit_lines.list_cost,
+        unit_lines.billed_cost,
+        unit_lines.records
     from unit_lines
-    left join rests on unit_lines.group_number = rests.group_number
     union all
     select
-        rests.group_number,
+        slice_number,
+        unit,
+        cast(null as decimal(26, 6)) as quantity,
+        unit_price,
+        price_currency,
+        cast(null as decimal(38, 18)) as priced_cost,
+        provider_cost,
+        list_cost,
+        billed_cost,
+        0 as records
+    from dust
+    union all
+    select
+        slice_number,
         'other' as unit,
         cast(null as decimal(26, 6)) as quantity,
         cast(null as decimal(38, 18)) as unit_price,
-        rests.currency as price_currency,
-        case when abs(rests.provider_cost) >= {{ dust() }} then rests.provider_cost end
-            as priced_cost,
-        case when abs(rests.provider_cost) >= {{ dust() }} then rests.provider_cost end
-            as provider_cost,
+        currency as price_currency,
+        case when abs(provider_cost) >= {{ dust() }} then provider_cost end as priced_cost,
+        case when abs(provider_cost) >= {{ dust() }} then provider_cost end as provider_cost,
         cast(null as decimal(38, 18)) as list_cost,
         case
-            when abs(rests.billed_cost) >= {{ dust() }} or sums.group_number is null
-                then rests.billed_cost
-        end as billed_cost
+            when abs(billed_cost) >= {{ dust() }} or not has_units then billed_cost
+        end as billed_cost,
+        records
     from rests
-    left join sums on rests.group_number = sums.group_number
     where
-        abs(rests.provider_cost) >= {{ dust() }}
-        or abs(rests.billed_cost) >= {{ dust() }}
-        or (sums.group_number is null and rests.billed_cost <> 0)
+        abs(provider_cost) >= {{ dust() }}
+        or abs(billed_cost) >= {{ dust() }}
+        or (not has_units and billed_cost <> 0)
+),
+
+merged as (
+    select
+        slice_number,
+        price_currency,
+        unit,
+        unit_price,
+        sum(quantity) as quantity,
+        sum(case when unit_price is null then quantity end) as unpriced_quantity,
+        sum(priced_cost) as priced_cost,
+        sum(provider_cost) as provider_cost,
+        sum(list_cost) as list_cost,
+        sum(billed_cost) as billed_cost,
+        sum(records) as records
+    from lines
+    group by slice_number, price_currency, unit, unit_price
 ),
 
 final as (
     select
         {% for name in dimensions -%}
-        numbered.{{ name }},
+        keyed.{{ name }},
         {% endfor -%}
-        lines.price_currency,
-        lines.unit,
-        cast(lines.unit_price as decimal(38, 18)) as unit_price,
-        cast(sum(lines.quantity) as decimal(26, 6)) as quantity,
-        cast(sum(case when lines.unit_price is null then lines.quantity end) as decimal(26, 6))
-            as unpriced_quantity,
-        cast(sum(lines.priced_cost) as decimal(38, 18)) as priced_cost,
-        cast(sum(lines.provider_cost) as decimal(38, 18)) as provider_cost,
-        cast(sum(lines.list_cost) as decimal(38, 18)) as list_cost,
-        cast(sum(lines.billed_cost) as decimal(38, 18)) as billed_cost,
-        cast(sum(numbered.records) as bigint) as records
-    from lines
-    inner join numbered on lines.group_number = numbered.group_number
-    group by
-        {% for name in dimensions -%}
-        numbered.{{ name }},
-        {% endfor -%}
-        lines.price_currency, lines.unit, lines.unit_price
+        merged.price_currency,
+        merged.unit,
+        cast(merged.unit_price as decimal(38, 18)) as unit_price,
+        cast(merged.quantity as decimal(26, 6)) as quantity,
+        cast(merged.unpriced_quantity as decimal(26, 6)) as unpriced_quantity,
+        cast(merged.priced_cost as decimal(38, 18)) as priced_cost,
+        cast(merged.provider_cost as decimal(38, 18)) as provider_cost,
+        cast(merged.list_cost as decimal(38, 18)) as list_cost,
+        cast(merged.billed_cost as decimal(38, 18)) as billed_cost,
+        cast(merged.records as bigint) as records
+    from merged
+    inner join keyed on merged.slice_number = keyed.slice_number
 )
 
 select * from final

@@ -1,3 +1,4 @@
+{{ config(meta={'rows_need': ['stg_app__requests']}) }}
 -- Grain: one row per application request, near the days that are built, and usage record that is
 -- its own; one row for a request without any. Several records have the id of one request where a
 -- call was logged again or tried again: is_chosen says which stands for it.

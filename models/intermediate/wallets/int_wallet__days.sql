@@ -2,7 +2,8 @@
     materialized='incremental',
     incremental_strategy='redrawn_ledger',
     redrawn_by='entry_date',
-    on_schema_change='fail'
+    on_schema_change='fail',
+    meta={'rows_need': ['wallet_ledger']}
 ) }}
 -- Grain: one row per wallet, UTC day and month of its entries in the ledger, with a digest of them.
 -- What an hour adds is drawn on top of these: the ledger takes its balance before from here, months

@@ -1,7 +1,8 @@
 {{ config(
     materialized='incremental',
     incremental_strategy='debit_days',
-    on_schema_change='fail'
+    on_schema_change='fail',
+    meta={'rows_need': ['int_wallets__described']}
 ) }}
 -- Grain: one row per wallet whose credits expire and debit window with a known debit. Kept, so that
 -- what expires is found without reckoning what other wallets, or other days, were debited.

@@ -1,4 +1,4 @@
-{{ config(materialized='table') }}
+{{ config(materialized='table', meta={'rows_need': ['int_wallets__described']}) }}
 -- Grain: one row per wallet with a closed month: the last one, the open month that bears what comes
 -- late, and the moment at which it is booked there, right after everything that is closed.
 -- The closes are those of the account that pays from the wallet (int_wallets__described).
