@@ -56,6 +56,28 @@
     {{ return(run_query("select distinct unit from " ~ relation).columns[0].values() | list) }}
 {%- endmacro %}
 
+{#- The units of which records of a relation have any, under a condition; all of them where nothing
+    can be asked. A statement over the six that are used is planned in a fifth of the time. -#}
+{% macro used_units(relation, condition) -%}
+    {%- if not execute or target.name == "lint" or model.resource_type == "unit_test" -%}
+        {{ return(usage_units()) }}
+    {%- endif -%}
+    {%- set counts = [] -%}
+    {%- for unit in usage_units() -%}
+        {%- do counts.append("max(" ~ unit.name ~ ") > 0") -%}
+    {%- endfor -%}
+    {%- set row = run_query(
+        "select " ~ counts | join(", ") ~ " from " ~ relation ~ " where " ~ condition
+        ).rows[0] -%}
+    {%- set used = [] -%}
+    {%- for unit in usage_units() -%}
+        {%- if row[loop.index0] -%}
+            {%- do used.append(unit) -%}
+        {%- endif -%}
+    {%- endfor -%}
+    {{ return(used or usage_units()) }}
+{%- endmacro %}
+
 {% macro token_units(side) -%}
     {%- set names = [] -%}
     {%- for unit in usage_units() if unit.type == "token" and unit.side == side -%}

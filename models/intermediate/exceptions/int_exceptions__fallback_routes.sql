@@ -6,7 +6,8 @@ with records as (
     select * from {{ ref('int_usage__noted') }}
 ),
 
-price_sets as (
+-- Read twice, each time a few rows of a wide table: not to be kept as a whole.
+price_sets as not materialized (
     select * from {{ ref('price_sets') }}
 ),
 

@@ -15,7 +15,8 @@ with records as (
     where duplicate_of is null and {{ in_touched_days('started_at') }}
 ),
 
-price_sets as (
+-- Read twice, each time a few rows of a wide table: not to be kept as a whole.
+price_sets as not materialized (
     select * from {{ ref('price_sets') }}
     where {{ holds_on_touched_days('valid_from_at', 'valid_to_at') }}
 ),

@@ -109,6 +109,8 @@ logged as (
         try_cast(sum(completion_tokens) as bigint) as logged_output_tokens,
         sum(spend) as logged_cost
     from spend_logs
+    -- Days that nothing counted need no sums.
+    where cast(started_at as date) in (select counted.usage_date from counted)
     group by _gateway, usage_date, api_key_id
     union all
     select

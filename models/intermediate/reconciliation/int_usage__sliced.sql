@@ -17,6 +17,7 @@
     "service_tier", "is_batch", "context_band", "usage_class", "is_partial", "currency",
     "provider_time_zone",
 ] %}
+{%- set used = used_units(ref('usage_records'), in_touched_days('started_at')) %}
 {#- Whether one of these was used decides which of two measures of one thing is charged. -#}
 {%- set deciding = [] %}
 {%- for unit in usage_units() if unit.stands_for is defined %}
@@ -67,7 +68,7 @@ grouped as (
         provider_cost is not null as is_cost_known,
         billed_cost is not null as is_billed_cost_known,
         {% for unit in usage_units() -%}
-        sum({{ unit.name }}) as {{ unit.name }},
+        {{ "sum(" ~ unit.name ~ ")" if unit in used else 0 }} as {{ unit.name }},
         {% endfor -%}
         sum(list_cost) as list_cost,
         sum(provider_cost) as provider_cost,
@@ -101,9 +102,9 @@ numbered as materialized (
     from grouped
     inner join keyed
         on
-            {% for name in dimensions -%}
-            grouped.{{ name }} is not distinct from keyed.{{ name }}
-            {{ "and " if not loop.last }}
+            grouped.usage_date = keyed.usage_date
+            {%- for name in dimensions if name != "usage_date" %}
+            and grouped.{{ name }} is not distinct from keyed.{{ name }}
             {%- endfor %}
 ),
 
@@ -119,33 +120,34 @@ contracts as (
 ),
 
 quantities as (
-    {% for unit in usage_units() -%}
+    {% for unit in used -%}
     select
-        usage.group_number,
+        numbered.group_number,
         '{{ unit.name }}' as unit,
-        cast(usage.{{ unit.name }} as decimal(26, 6)) as quantity,
+        cast(numbered.{{ unit.name }} as decimal(26, 6)) as quantity,
         {% if unit.is_optional is defined -%}
         false as is_price_missing,
         {% else -%}
         case
-            when usage.contract_price_set_id is null
+            when numbered.contract_price_set_id is null
                 then
                     prices.price_set_id is null
-                    or {{ is_unpriced(unit) }}
-            else {{ is_unpriced(unit, "usage", "contracts") }}
+                    or {{ is_unpriced(unit, "numbered") }}
+            else {{ is_unpriced(unit, "numbered", "contracts") }}
         end as is_price_missing,
         {% endif -%}
-        case when {{ is_billed(unit) }} then prices.{{ unit.name }}_price end as list_price,
+        case when {{ is_billed(unit, "numbered") }} then prices.{{ unit.name }}_price end
+            as list_price,
         case
-            when usage.contract_price_set_id is null then null
-            when {{ is_billed(unit, "usage", "contracts") }} then contracts.{{ unit.name }}_price
+            when numbered.contract_price_set_id is null then null
+            when {{ is_billed(unit, "numbered", "contracts") }} then contracts.{{ unit.name }}_price
         end as contract_price,
         coalesce(contracts.is_{{ unit.name }}_contracted, false) as is_contracted,
         coalesce(contracts.contract_currency, 'USD') as contract_currency
-    from numbered as usage
-    left join prices on usage.price_set_id = prices.price_set_id
-    left join contracts on usage.contract_price_set_id = contracts.contract_price_set_id
-    where usage.{{ unit.name }} > 0
+    from numbered
+    left join prices on numbered.price_set_id = prices.price_set_id
+    left join contracts on numbered.contract_price_set_id = contracts.contract_price_set_id
+    where numbered.{{ unit.name }} > 0
     {{ "union all" if not loop.last }}
     {% endfor %}
 ),
@@ -245,10 +247,9 @@ rests as (
 dusty as (
     select
         group_number,
-        {% for amount in ["provider_cost", "list_cost", "billed_cost"] -%}
-        case when abs({{ amount }}) < {{ dust() }} then {{ amount }} else 0 end as {{ amount }}
-        {{- "," if not loop.last }}
-        {% endfor %}
+        case when abs(provider_cost) < {{ dust() }} then provider_cost else 0 end as provider_cost,
+        case when abs(list_cost) < {{ dust() }} then list_cost else 0 end as list_cost,
+        case when abs(billed_cost) < {{ dust() }} then billed_cost else 0 end as billed_cost
     from rests
     where
         (provider_cost <> 0 and abs(provider_cost) < {{ dust() }})
