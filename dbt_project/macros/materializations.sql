@@ -26,16 +26,15 @@
 {% materialization incremental, adapter="duckdb", supported_languages=["sql"] -%}
     {%- set target = this.incorporate(type="table") -%}
     {%- if has_rows_alone_to_write(target) -%}
-        {%- set temporary = make_temp_relation(target) -%}
-        {%- do run_query("create temporary table " ~ temporary ~ " as (\n" ~ compiled_code ~ "\n)") -%}
+        {%- set told = {"target_relation": target, "unique_key": config.get("unique_key"), "incremental_predicates": none} -%}
+        {%- if config.get("incremental_strategy") in strategies_that_read_once() -%}
+            {%- do told.update({"temp_relation": "(\n" ~ compiled_code ~ "\n)", "dest_columns": none}) -%}
+        {%- else -%}
+            {%- set temporary = make_temp_relation(target) -%}
+            {%- do run_query("create temporary table " ~ temporary ~ " as (\n" ~ compiled_code ~ "\n)") -%}
+            {%- do told.update({"temp_relation": temporary, "dest_columns": adapter.get_columns_in_relation(target)}) -%}
+        {%- endif -%}
         {%- set strategy = adapter.get_incremental_strategy_macro(context, config.get("incremental_strategy")) -%}
-        {%- set told = {
-            "target_relation": target,
-            "temp_relation": temporary,
-            "unique_key": config.get("unique_key"),
-            "dest_columns": adapter.get_columns_in_relation(target),
-            "incremental_predicates": none,
-        } -%}
         {%- set strategy_sql = strategy(told) -%}
         {%- call statement("main") -%}
             {{ strategy_sql }}
@@ -46,6 +45,14 @@
     {%- do adapter.commit() -%}
     {{ return({"relations": [target]}) }}
 {%- endmaterialization %}
+
+
+{#- Strategies that replace some days by what a model selects, which does not read its own table:
+    they write the selection itself, in the transaction that deletes those days, and no temporary
+    table of it. -#}
+{% macro strategies_that_read_once() -%}
+    {{ return(["touched_days", "following_days", "rollup_days"]) }}
+{%- endmacro %}
 
 
 {% materialization view, adapter="duckdb" -%}

@@ -12,11 +12,7 @@
 
 {#- Incremental strategy of what compares roll-ups: days of either side are replaced. -#}
 {% macro get_incremental_rollup_days_sql(arg_dict) -%}
-    {%- set target = arg_dict["target_relation"] -%}
-    {%- set columns = arg_dict["dest_columns"] | map(attribute="quoted") | join(", ") %}
-    delete from {{ target }} where {{ in_touched_days("usage_date", rollup_tables()) }};
-    insert into {{ target }} ({{ columns }})
-    select {{ columns }} from {{ arg_dict["temp_relation"] }}
+    {{- days_replaced(arg_dict, in_touched_days("usage_date", rollup_tables())) -}}
 {%- endmacro %}
 
 {#- Whether a sum is above another by more than what counters of one gateway may differ by. -#}

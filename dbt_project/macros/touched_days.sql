@@ -46,11 +46,15 @@
 
 {#- Incremental strategy: replace the touched days of a table by what was just selected. -#}
 {% macro get_incremental_touched_days_sql(arg_dict) -%}
-    {%- set target = arg_dict["target_relation"] -%}
-    {%- set columns = arg_dict["dest_columns"] | map(attribute="quoted") | join(", ") %}
-    delete from {{ target }} where {{ in_touched_days("usage_date") }};
-    insert into {{ target }} ({{ columns }})
-    select {{ columns }} from {{ arg_dict["temp_relation"] }}
+    {{- days_replaced(arg_dict, in_touched_days("usage_date")) -}}
+{%- endmacro %}
+
+{#- Statements that replace the days of a table that a condition names. -#}
+{% macro days_replaced(arg_dict, condition) -%}
+    {%- set target = arg_dict["target_relation"] %}
+    delete from {{ target }} where {{ condition }};
+    insert into {{ target }} by name
+    select * from {{ arg_dict["temp_relation"] }}
 {%- endmacro %}
 
 {#- Incremental strategy of price_sets: what holds no more goes, what is new comes. Where a catalog
@@ -132,9 +136,5 @@
 {#- Incremental strategy of what looks a day back: touched days and the days after them are
     replaced. -#}
 {% macro get_incremental_following_days_sql(arg_dict) -%}
-    {%- set target = arg_dict["target_relation"] -%}
-    {%- set columns = arg_dict["dest_columns"] | map(attribute="quoted") | join(", ") %}
-    delete from {{ target }} where {{ in_following_days("usage_date") }};
-    insert into {{ target }} ({{ columns }})
-    select {{ columns }} from {{ arg_dict["temp_relation"] }}
+    {{- days_replaced(arg_dict, in_following_days("usage_date")) -}}
 {%- endmacro %}
