@@ -750,14 +750,22 @@ def _without_first(found: Comparison) -> Comparison:
     return Comparison(target=found.target[1:], anchor=found.anchor[1:])
 
 
+def _whole_days(rows: int, rows_per_hour: int) -> int:
+    """About as many rows, at so many an hour, that the last of them ends a day."""
+    return max(1, round(rows / (24 * rows_per_hour))) * 24 * rows_per_hour
+
+
 def flat(place: Workplace, sizes: Sizes) -> list[Result]:
     """An hour, landed file to flipped snapshot, on a large history and on a tenth of it or less.
 
-    Both histories run at the same rows an hour, so their days are equally full.
+    Both histories run at the same rows an hour and end with a day, so that the hours that follow
+    fall into days that are equally full.
     """
     rate = sizes.hour
-    small = Logs(0, sizes.history, rows_per_hour=rate, price_dates=sizes.price_dates)
-    large = replace(small, rows=sizes.flat)
+    small = Logs(
+        0, _whole_days(sizes.history, rate), rows_per_hour=rate, price_dates=sizes.price_dates
+    )
+    large = replace(small, rows=_whole_days(sizes.flat, rate))
     homes = [
         place.copy(place.built_home(logs), f"flat-{which}")
         for which, logs in (("large", large), ("small", small))
@@ -787,8 +795,8 @@ def flat(place: Workplace, sizes: Sizes) -> list[Result]:
             Bar(1.3, 1.1),
             name="flat",
             variant="",
-            anchor_name=f"the same hour on {sizes.history:,} rows",
-            rows=sizes.flat,
+            anchor_name=f"the same hour on {small.rows:,} rows",
+            rows=large.rows,
             details={"hour_rows": sizes.hour, "anchor_phases": warm.anchor[-1].phases},
         )
     ]
