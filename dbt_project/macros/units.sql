@@ -57,7 +57,7 @@
 {%- endmacro %}
 
 {#- The units of which records of a relation have any, under a condition; all of them where nothing
-    can be asked. A statement over the six that are used is planned in a fifth of the time. -#}
+    can be asked. What a statement does for each unit is planned for each, used or not. -#}
 {% macro used_units(relation, condition) -%}
     {%- if not execute or target.name == "lint" or model.resource_type == "unit_test" -%}
         {{ return(usage_units()) }}

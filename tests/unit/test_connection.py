@@ -33,7 +33,7 @@ def test_a_long_statement_draws_no_bar_into_standard_output(tmp_path: Path) -> N
     assert said.stdout == "False\n"
 
 
-def test_a_large_temporary_table_is_not_written_anew() -> None:
+def test_checkpoints_are_put_off_and_come_back() -> None:
     with duckdb.connect() as connection:
         (usual,) = connection.execute("select current_setting('checkpoint_threshold')").fetchall()
 
